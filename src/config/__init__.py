@@ -1,0 +1,1 @@
+"""Typed configuration: schema, Hydra registration, checks that answer in one line. No torch here."""

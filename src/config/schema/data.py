@@ -1,0 +1,130 @@
+"""Which images, which labels, and how they reach the network."""
+
+from dataclasses import dataclass, field
+
+from src.config.schema.rules import require, require_choice
+
+
+@dataclass(slots=True, kw_only=True)
+class DataConfig:
+    """What every data source shares."""
+
+    image_size: int = 224
+    """Side of the square network input, pixels."""
+    batch_size: int = 32
+    """Training images per step and process."""
+    eval_batch_size: int = 64
+    """Images per step in evaluation."""
+    num_workers: int = -1
+    """Loader processes; -1 lets the run choose for the device (said in the banner). Results do not depend on it."""
+    holdout: float = 0.05
+    """Share of train kept out for thresholds and model choice, so that val is read once; 0 uses val (optimistic)."""
+    classes: list[str] = field(default_factory=list)
+    """Class names to keep, in category order; empty keeps all."""
+    empty: str = "keep"
+    """keep | drop images without any object."""
+    crowd: str = "keep"
+    """keep | drop crowd boxes as evidence of presence."""
+    min_area: float = 0.0
+    """Smallest annotation area that counts as presence, square pixels."""
+    resize: str = "squash"
+    """Evaluation resize: squash (whole image, aspect lost) | crop (short side, then centre crop)."""
+    on_error: str = "raise"
+    """raise | skip a broken image; skipped images are counted and named."""
+    max_pixels: int = 100_000_000
+    """Largest image, width x height in pixels, that is decoded at all."""
+    limit: int = 0
+    """Use only this many training images (seeded choice); 0 uses all."""
+
+    def __post_init__(self) -> None:
+        require(32 <= self.image_size <= 2048, "data.image_size", self.image_size, "must lie in 32..2048")
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be >= 1")
+        require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "must be >= 1")
+        require(self.num_workers >= -1, "data.num_workers", self.num_workers, "must be >= 0, or -1 for automatic")
+        require(0 <= self.holdout < 0.5, "data.holdout", self.holdout, "must lie in [0, 0.5)")
+        require(self.min_area >= 0, "data.min_area", self.min_area, "must be >= 0")
+        require(self.max_pixels >= 1, "data.max_pixels", self.max_pixels, "must be >= 1")
+        require(self.limit >= 0, "data.limit", self.limit, "must be >= 0; 0 uses all images")
+        require_choice("data.empty", self.empty, ("keep", "drop"))
+        require_choice("data.crowd", self.crowd, ("keep", "drop"))
+        require_choice("data.resize", self.resize, ("squash", "crop"))
+        require_choice("data.on_error", self.on_error, ("raise", "skip"))
+
+
+@dataclass(slots=True, kw_only=True)
+class SampleConfig(DataConfig):
+    """The built-in generated sample: COCO format, many classes, strong imbalance, a few seconds to write."""
+
+    train_images: int = 2400
+    """Generated training images."""
+    val_images: int = 600
+    """Generated validation images."""
+    sample_seed: int = 7
+    """Seed of the generator; another seed is another data set of the same kind."""
+
+    def __post_init__(self) -> None:
+        super(SampleConfig, self).__post_init__()
+        require(self.train_images >= 64, "data.train_images", self.train_images, "must be >= 64")
+        require(self.val_images >= 16, "data.val_images", self.val_images, "must be >= 16")
+
+
+@dataclass(slots=True, kw_only=True)
+class CocoConfig(DataConfig):
+    """A folder in COCO's layout."""
+
+    root: str = "data/coco2017"
+    """Folder that holds the annotations and the images."""
+    train_annotations: str = "annotations/instances_train2017.json"
+    """Training labels, relative to root."""
+    val_annotations: str = "annotations/instances_val2017.json"
+    """Validation labels, relative to root."""
+    train_images: str = "train2017"
+    """Folder of the training images, relative to root."""
+    val_images: str = "val2017"
+    """Folder of the validation images, relative to root."""
+
+    def __post_init__(self) -> None:
+        super(CocoConfig, self).__post_init__()
+        require(bool(self.root.strip()), "data.root", repr(self.root), "must name a folder")
+
+
+@dataclass(slots=True, kw_only=True)
+class AutoConfig(CocoConfig):
+    """COCO 2017 where it lies under root, else the built-in sample; the banner says which."""
+
+
+@dataclass(slots=True, kw_only=True)
+class AugmentConfig:
+    """Training augmentation; evaluation only resizes."""
+
+    crop_min_scale: float = 0.5
+    """Smallest share of the area that a random crop keeps; 1 squashes the whole image instead."""
+    crop_max_ratio: float = 1.3333
+    """Largest aspect change of a random crop, as a factor >= 1."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    brightness: float = 0.0
+    """Largest relative change of brightness."""
+    contrast: float = 0.0
+    """Largest relative change of contrast."""
+    saturation: float = 0.0
+    """Largest relative change of saturation."""
+    hue: float = 0.0
+    """Largest hue shift as a share of the colour circle."""
+    rand_ops: int = 0
+    """Operations drawn per image from a RandAugment-like list (Cubuk et al., 2020)."""
+    rand_magnitude: float = 0.5
+    """Strength of these operations in [0, 1]."""
+    cutout: float = 0.0
+    """Probability of one grey square (DeVries and Taylor, 2017)."""
+    cutout_size: float = 0.5
+    """Side of that square relative to the image side."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.crop_min_scale <= 1, "augment.crop_min_scale", self.crop_min_scale, "must lie in (0, 1]")
+        require(self.crop_max_ratio >= 1, "augment.crop_max_ratio", self.crop_max_ratio, "must be >= 1")
+        for name in ("flip", "cutout", "rand_magnitude", "brightness", "contrast", "saturation"):
+            require(0 <= getattr(self, name) <= 1, f"augment.{name}", getattr(self, name), "must lie in [0, 1]")
+        require(0 <= self.hue <= 0.5, "augment.hue", self.hue, "must lie in [0, 0.5]")
+        require(0 <= self.rand_ops <= 8, "augment.rand_ops", self.rand_ops, "must lie in 0..8")
+        require(0 < self.cutout_size <= 1, "augment.cutout_size", self.cutout_size, "must lie in (0, 1]")

@@ -1,0 +1,123 @@
+"""The whole configuration of each entry point."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from src.config.schema.data import AugmentConfig, DataConfig
+from src.config.schema.loss import LossConfig
+from src.config.schema.model import ModelConfig
+from src.config.schema.optim import OptimizerConfig, SchedulerConfig
+from src.config.schema.rules import require, require_choice
+from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfig, TrainerConfig
+
+OBJECTIVES = ("map", "f1_micro", "f1_macro", "f1_micro_tuned", "f1_macro_tuned", "cf1", "of1")
+
+
+def _check_name(name: str) -> None:
+    plain = bool(name) and all(c.isalnum() or c in "-_." for c in name) and not name.startswith(".")
+    require(plain, "name", repr(name), "letters, digits, '-', '_' and '.' only: it names a folder")
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str = "run"
+    """Folder under outputs/ that collects runs of this kind; experiments set it."""
+    seed: int = 0
+    """Seed of initialisation, sample order, augmentation, dropout and splits."""
+    objective: str = "map"
+    """Metric that picks the best epoch, ends a run early and is returned to sweeps, on the holdout."""
+    resume: str | None = None
+    """Run folder, or latest: continue that run in its own folder."""
+    output_dir: str = "outputs"
+    """Where runs are written."""
+    cache_dir: str = "data/cache"
+    """Where indexes and the built-in sample are cached."""
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+    model: ModelConfig = MISSING
+    loss: LossConfig = MISSING
+    optimizer: OptimizerConfig = MISSING
+    scheduler: SchedulerConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    callbacks: CallbacksConfig = MISSING
+    logger: LoggerConfig = MISSING
+    debug: DebugConfig = MISSING
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        require(0 <= self.seed < 2**31, "seed", self.seed, "must lie in 0..2^31-1")
+        require_choice("objective", self.objective, OBJECTIVES)
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluateDataConfig:
+    """What evaluation may change of the run's own data."""
+
+    root: str | None = None
+    """Another folder in COCO's layout; null takes the run's."""
+    annotations: str | None = None
+    """Labels, relative to root; null takes the split's own."""
+    images: str | None = None
+    """Image folder, relative to root; null takes the split's own."""
+    batch_size: int = 64
+    """Images per step."""
+    num_workers: int = -1
+    """Loader processes; -1 lets the run choose."""
+    on_error: str = "raise"
+    """raise | skip a broken image."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be >= 1")
+        require(self.num_workers >= -1, "data.num_workers", self.num_workers, "must be >= 0, or -1 for automatic")
+        require_choice("data.on_error", self.on_error, ("raise", "skip"))
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluateConfig:
+    """Score a finished run on a split of any COCO folder."""
+
+    run: str = MISSING
+    """Run folder, latest, or a sweep's job folder."""
+    split: str = "val"
+    """train | holdout | val."""
+    checkpoint: str = "best"
+    """best | last."""
+    device: str = "auto"
+    """auto | cpu | cuda."""
+    output: str | None = None
+    """Folder for evaluation.json and predictions; null writes into the run."""
+    output_dir: str = "outputs"
+    """Where run=latest looks."""
+    cache_dir: str = "data/cache"
+    """Where indexes are cached."""
+    data: EvaluateDataConfig = field(default_factory=EvaluateDataConfig)
+
+    def __post_init__(self) -> None:
+        require_choice("split", self.split, ("train", "holdout", "val"))
+        require_choice("checkpoint", self.checkpoint, ("best", "last"))
+        require_choice("device", self.device, ("auto", "cpu", "cuda"))
+
+
+@dataclass(slots=True, kw_only=True)
+class DescribeConfig:
+    """Report on a data set: imbalance, label health, image health."""
+
+    split: str = "train"
+    """train | val."""
+    images: int = 2000
+    """Images to read for the image-health part (seeded choice); 0 skips it, -1 reads all."""
+    darkest: int = 5
+    """How many of the darkest images to name."""
+    output: str | None = None
+    """Also write the report as JSON here."""
+    cache_dir: str = "data/cache"
+    """Where indexes and the built-in sample are cached."""
+    data: DataConfig = MISSING
+
+    def __post_init__(self) -> None:
+        require_choice("split", self.split, ("train", "val"))
+        require(self.images >= -1, "images", self.images, "must be >= -1; 0 skips the images, -1 reads all")
+        require(self.darkest >= 0, "darkest", self.darkest, "must be >= 0")
