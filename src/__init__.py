@@ -1,3 +1,3 @@
-"""Multi-label image classification on COCO: training, evaluation and description. Importing this loads nothing heavy."""
+"""Multi-label image classification on COCO. Importing this package loads nothing heavy."""
 
 __version__ = "0.1.0"

@@ -9,8 +9,8 @@ from src.config.schema.rules import require, require_choice
 class DataConfig:
     """What every data source shares."""
 
-    image_size: int = 224
-    """Side of the square network input, pixels."""
+    image_size: int = 0
+    """Side of the square network input, pixels; 0 takes 96 for the built-in sample, 224 for photographs."""
     batch_size: int = 32
     """Training images per step and process."""
     eval_batch_size: int = 64
@@ -37,7 +37,8 @@ class DataConfig:
     """Use only this many training images (seeded choice); 0 uses all."""
 
     def __post_init__(self) -> None:
-        require(32 <= self.image_size <= 2048, "data.image_size", self.image_size, "must lie in 32..2048")
+        size_ok = self.image_size == 0 or 32 <= self.image_size <= 2048
+        require(size_ok, "data.image_size", self.image_size, "must lie in 32..2048; 0 chooses by the data")
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be >= 1")
         require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "must be >= 1")
         require(self.num_workers >= -1, "data.num_workers", self.num_workers, "must be >= 0, or -1 for automatic")

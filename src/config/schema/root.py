@@ -1,6 +1,7 @@
 """The whole configuration of each entry point."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from omegaconf import MISSING
 
@@ -50,6 +51,17 @@ class TrainConfig:
         _check_name(self.name)
         require(0 <= self.seed < 2**31, "seed", self.seed, "must lie in 0..2^31-1")
         require_choice("objective", self.objective, OBJECTIVES)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run about to start."""
+
+    config: TrainConfig
+    folder: Path
+    overrides: list[str]
+    """The command line."""
+    resumed: bool
 
 
 @dataclass(slots=True, kw_only=True)

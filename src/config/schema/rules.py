@@ -1,11 +1,24 @@
-"""Range checks for configuration fields: every problem names its key, the value, and what to set instead."""
+"""Checks of configuration fields: every problem names its key, the value, and what to set instead."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from src.config.schema.errors import ConfigError
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
-class ConfigError(ValueError):
-    """A mistake in the configuration that the user can mend; shown as one line, without a stack trace."""
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """Gather problems instead of raising at the first, so that the user sees all of them at once."""
+    problems: list[str] = []
+    token = _collected.set(problems)
+    try:
+        yield problems
+    finally:
+        _collected.reset(token)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -15,21 +28,28 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def require(condition: bool, key: str, value: object, rule: str) -> None:
-    """Raise ConfigError naming ``key`` unless ``condition`` holds.
+    """Report a ConfigError naming ``key`` unless ``condition`` holds.
 
     Args:
         condition: what must be true.
         key: dotted key as typed on the command line, e.g. ``loss.gamma``.
         value: the offending value.
         rule: what was expected, and what to set instead.
+
+    Raises:
+        ConfigError: at once, unless within :func:`collecting`, which gathers the message.
     """
-    if not condition:
-        raise ConfigError(f"{key}={value}: {rule}")
+    if condition:
+        return
+    message = f"{key}={value}: {rule}"
+    problems = _collected.get()
+    if problems is None:
+        raise ConfigError(message)
+    problems.append(message)
 
 
 def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise ConfigError unless ``value`` is one of ``choices``; the nearest choice is named."""
-    if value not in choices:
-        near = nearest(value, choices)
-        hint = f"; did you mean {key}={near}?" if near else ""
-        raise ConfigError(f"{key}={value}: must be one of {', '.join(choices)}{hint}")
+    """As :func:`require`, for one of ``choices``; the nearest choice is named."""
+    near = nearest(value, choices)
+    hint = f"; did you mean {key}={near}?" if near else ""
+    require(value in choices, key, value, f"must be one of {', '.join(choices)}{hint}")

@@ -1,0 +1,1 @@
+"""What labels, scores and runs say: numpy and pandas only, no torch."""

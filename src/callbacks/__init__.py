@@ -1,0 +1,1 @@
+"""What watches the training loop: weight averaging, checkpoints, records, progress, signals, numerics."""

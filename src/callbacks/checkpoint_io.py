@@ -1,0 +1,67 @@
+"""Checkpoint files that survive a crash at any moment."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from src.config.schema.errors import UserError
+from src.runfolder import replacing
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be read or written."""
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes beside the target, syncs, renames; reads with ``weights_only=True``.
+
+    Lightning's own goes through the system's temporary folder: across file systems its last step is a copy, and a full
+    disk replaces the good checkpoint by a truncated one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write ``checkpoint``; the previous file stays until the new one is complete on disk."""
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target, "wb") as file:
+                torch.save(checkpoint, file)
+        except OSError as error:
+            raise CheckpointError(
+                f"{target}: cannot be written ({error.strerror}); free space or choose output_dir="
+            ) from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint, never executing pickled code.
+
+        Raises:
+            CheckpointError: missing, damaged, or holding more than plain data.
+        """
+        return load_checkpoint(Path(path), map_location=map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint file."""
+        Path(path).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, *, map_location: Any | None = "cpu") -> dict[str, Any]:
+    """Read a checkpoint as plain data.
+
+    Raises:
+        CheckpointError: missing, damaged, or holding more than plain data.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint; the run ended before its first epoch did") from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from error
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise CheckpointError(f"{path}: refused, it holds code rather than plain data") from error
+    return content

@@ -1,0 +1,208 @@
+"""Checks a command line before anything heavy is imported: all problems at once, each with the nearest valid name."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.schema.rules import collecting, nearest
+from src.config.schema.variants import SCHEMAS
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""Inside the package in a wheel, beside it in a checkout."""
+
+_TYPES = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "a text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An override that Hydra refused, with the reason as we would say it."""
+
+    override: str
+    key: str
+    kind: str
+    """group (unknown choice) | key (unknown name) | value (wrong type) | other."""
+    reason: str = ""
+
+
+def problems(
+    config_name: str, overrides: Sequence[str], *, multirun: bool = False, allow_missing: bool = False
+) -> list[str]:
+    """All that is wrong with a command line.
+
+    Args:
+        config_name: primary config in conf/.
+        overrides: Hydra overrides as typed.
+        multirun: expand sweeps, and check every job.
+        allow_missing: do not ask for keys that must be given.
+
+    Returns:
+        One line per problem; empty where every job composes and passes its range checks.
+    """
+    unparsable = [line for text in overrides if (line := _parse_problem(text))]
+    if unparsable:
+        return unparsable
+    found: dict[str, None] = {}
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        for job in _jobs(overrides) if multirun else [list(overrides)]:
+            found |= dict.fromkeys(_job_problems(config_name, job, multirun, allow_missing))
+    return list(found)
+
+
+def groups() -> dict[str, list[str]]:
+    """Config groups and their choices, as they stand in conf/."""
+    folders = sorted(path for path in CONF_DIR.iterdir() if path.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
+def flatten(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig, str]]:
+    """Leaves of a composed config as (dotted key, parent node, name)."""
+    for name in map(str, node):
+        child = node._get_node(name)
+        key = f"{prefix}{name}"
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            yield from flatten(child, f"{key}.")
+        else:
+            yield key, node, str(name)
+
+
+def _parse_problem(text: str) -> str | None:
+    try:
+        override = OverridesParser.create().parse_overrides([text])[0]
+    except HydraException as error:
+        reason = str(error).splitlines()
+        detail = next((line for line in reason if not line.startswith(("See ", "Error parsing"))), reason[0])
+        return f"{text}: cannot be read as key=value ({detail}); quote values that hold spaces, brackets or commas"
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        return f"{text}: only lists of values can be swept; write {override.get_key_element()}=A,B,C"
+    return None
+
+
+def _jobs(overrides: Sequence[str]) -> list[list[str]]:
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return BasicSweeper.split_arguments(parsed, None)[0]
+
+
+def _job_problems(config_name: str, overrides: list[str], multirun: bool, allow_missing: bool) -> list[str]:
+    kept, rejected = list(overrides), list[Rejected]()
+    while True:
+        try:
+            config = compose(config_name, kept)
+            break
+        except (HydraException, OmegaConfBaseException) as error:
+            culprit = _blame(error, kept)
+            if culprit is None:
+                return [str(error).splitlines()[0]]
+            kept.remove(culprit.override)
+            rejected.append(culprit)
+    failed_groups = {item.key for item in rejected if item.kind == "group"}
+    known = [key for key, _, _ in flatten(config)]
+    # Keys below a group whose choice is unknown cannot be judged.
+    told = [item for item in rejected if item.kind == "group" or item.key.partition(".")[0] not in failed_groups]
+    lines = [_explain(item, known, multirun) for item in told]
+    if failed_groups:
+        return lines
+    return lines + (_unknown_additions(config) or _range_problems(config, allow_missing))
+
+
+def _blame(error: Exception, overrides: Sequence[str]) -> Rejected | None:
+    """Which override an exception of Hydra's is about."""
+    text, cause = str(error), str(error.__cause__ or "")
+    by_key = {override.lstrip("+~").partition("=")[0].partition("@")[0]: override for override in reversed(overrides)}
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=", text):
+        kind = "value"
+    elif isinstance(error, MissingConfigException):
+        match = re.search(r"Could not find '([^']+)/[^'/]+'", text)
+        kind = "group"
+    elif match := re.search(r"Error merging override (?:\+{0,2}|~)([^=]+)=", text):
+        kind = "value"
+    else:
+        match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", text)
+        kind = "key"
+    key = match.group(1).partition("@")[0] if match else ""
+    if key not in by_key:
+        return None
+    return Rejected(by_key[key], key, kind, cause.splitlines()[0] if cause else text.splitlines()[0])
+
+
+def _explain(item: Rejected, known: Sequence[str], multirun: bool) -> str:
+    value = item.override.partition("=")[2]
+    if item.kind == "group":
+        choices = groups().get(item.key, [])
+        return _with_hint(f"{item.override}: no such choice", value, choices, item.override.partition("=")[0])
+    if item.kind == "value":
+        if "," in value and not multirun:
+            return f"{item.override}: several values are a sweep; add -m"
+        match = re.search(r"could not be converted to (\w+)", item.reason)
+        expected = f"must be {_TYPES.get(match.group(1), match.group(1))}" if match else item.reason
+        return f"{item.key}={value}: {expected}"
+    if item.key in groups():
+        return f"{item.override}: a group that has no default; write +{item.key}={value}"
+    return f"{item.key}: no such key{_key_hint(item.key, known)}"
+
+
+def _with_hint(message: str, word: str, choices: Sequence[str], typed: str) -> str:
+    near = nearest(word, choices)
+    hint = f"; did you mean {typed}={near}?" if near else ""
+    return f"{message}{hint} ({' | '.join(choices)})"
+
+
+def _key_hint(key: str, known: Sequence[str]) -> str:
+    leaf = key.rpartition(".")[2]
+    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    group = nearest(key, list(groups())) if "." not in key else None
+    elsewhere = _other_variants(key)
+    near = (
+        nearest(key, [*siblings, *elsewhere]) or (same_leaf[0] if same_leaf else None) or group or nearest(key, known)
+    )
+    if near in elsewhere and near not in siblings:
+        return f"; did you mean {near}? It belongs to {elsewhere[near]}"
+    if near:
+        return f"; did you mean {near}?"
+    return f"; known here: {', '.join(siblings)}" if siblings else "; --help lists every key"
+
+
+def _other_variants(key: str) -> dict[str, str]:
+    """Keys of the other variants of a group, e.g. ``loss.gamma`` of ``loss=focal``, with the choice that has them."""
+    group = key.partition(".")[0]
+    schemas = {path: schema for path, schema in SCHEMAS.items() if path.startswith(f"{group}/")}
+    return {
+        f"{group}.{field.name}": path.replace("/", "=") for path, schema in schemas.items() for field in fields(schema)
+    }
+
+
+def _unknown_additions(config: DictConfig) -> list[str]:
+    """Keys that ``+key=value`` put where the schema has none."""
+    leaves = list(flatten(config))
+    known = [key for key, parent, name in leaves if name in _schema_fields(parent)]
+    added = [key for key, parent, name in leaves if name not in _schema_fields(parent)]
+    return [f"{key}: no such key{_key_hint(key, known)}" for key in added]
+
+
+def _schema_fields(node: DictConfig) -> set[str]:
+    schema = OmegaConf.get_type(node)
+    return {field.name for field in fields(schema)} if is_dataclass(schema) else set(map(str, node))
+
+
+def _range_problems(config: DictConfig, allow_missing: bool) -> list[str]:
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        return [] if allow_missing else [f"{key}: must be given; add {key}=VALUE" for key in missing]
+    with collecting() as found:
+        to_dataclass(config)
+    return found
+
+
+def to_dataclass(config: DictConfig) -> Any:
+    """The composed config as plain dataclasses; their range checks run here."""
+    return OmegaConf.to_object(config)

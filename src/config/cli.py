@@ -1,0 +1,74 @@
+"""The one shape of all entry points: check the command line, then run the task under Hydra."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from src.config.check import CONF_DIR, problems
+from src.config.help import help_text
+from src.config.schema.errors import Interrupted, UserError
+from src.config.store import register
+
+Task = Callable[[DictConfig], Any]
+
+
+def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str], None] | None = None) -> None:
+    """Run ``task`` as a Hydra command.
+
+    The user's mistakes are answered in one line each on stderr with exit code 2, before ``task`` imports torch.
+
+    Args:
+        task: gets the composed config; its return value goes to sweepers.
+        config_name: primary config in conf/.
+        usage: first lines of ``--help``.
+        after_sweep: called with the sweep's folder when a multirun ends, however it ends.
+    """
+    register()
+    arguments = get_args_parser().parse_args()
+    overrides: list[str] = arguments.overrides
+    if arguments.help:
+        sys.stdout.write(_help(config_name, overrides, usage) + "\n")
+        return
+    if not (arguments.hydra_help or arguments.shell_completion or arguments.info):
+        _refuse(problems(config_name, overrides, multirun=arguments.multirun))
+    # Hydra shortens stack traces and exits by itself unless this is set; we tell mistakes from bugs ourselves.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sweeps: list[str] = []
+    try:
+        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(_noting(task, sweeps))()
+    except UserError as error:
+        _refuse([str(error)])
+    except Interrupted as signal:
+        sys.exit(signal.exit_code)
+    finally:
+        if sweeps and after_sweep:
+            after_sweep(sweeps[0])
+
+
+def _noting(task: Task, sweeps: list[str]) -> Task:
+    def noted(config: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweeps.append(HydraConfig.get().sweep.dir)
+        return task(config)
+
+    return noted
+
+
+def _help(config_name: str, overrides: Sequence[str], usage: str) -> str:
+    _refuse(problems(config_name, overrides, allow_missing=True))
+    return help_text(config_name, overrides, usage=usage)
+
+
+def _refuse(lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    for line in lines:
+        sys.stderr.write("error: " + line.replace("\n", "\n       ") + "\n")
+    sys.exit(2)

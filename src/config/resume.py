@@ -1,0 +1,67 @@
+"""``resume=RUN``: the command line of an earlier run, so that it goes on in its own folder."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from src.config.schema.errors import ConfigError, UserError
+from src.runfolder import find_run
+
+MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
+              "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "logger.")  # fmt: skip
+
+
+def continue_command_line() -> None:
+    """Replace ``resume=RUN`` in sys.argv by the overrides of that run plus what may change; exit 2 on a mistake."""
+    try:
+        sys.argv[1:] = continued(sys.argv[1:])
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def continued(arguments: Sequence[str]) -> list[str]:
+    """The full command line of a resumed run; ``arguments`` unchanged where nothing is resumed.
+
+    Raises:
+        UserError: not a run, already finished, or an override that would make it another run.
+    """
+    given = [text for text in arguments if text.startswith("resume=") and text != "resume=null"]
+    if not given:
+        return list(arguments)
+    output_dir = next((text.partition("=")[2] for text in arguments if text.startswith("output_dir=")), "outputs")
+    run = find_run(given[-1].partition("=")[2], output_dir=output_dir)
+    if {"-m", "--multirun"} & set(arguments):
+        raise ConfigError(f"resume={run}: one run at a time; leave out -m")
+    changes = [text for text in arguments if text not in given and not text.startswith(("-", "output_dir="))]
+    flags = [text for text in arguments if text.startswith("-")]
+    _refuse_other_changes(run, changes)
+    _refuse_finished(run, changes)
+    earlier = [str(text) for text in OmegaConf.load(run / "overrides.yaml")]
+    changed = {text.partition("=")[0] for text in changes}
+    kept = [text for text in earlier if text.partition("=")[0] not in changed]
+    quoted = str(run).replace("'", r"\'")
+    return [*flags, *kept, *changes, f"resume='{quoted}'", f"hydra.run.dir='{quoted}'"]
+
+
+def _refuse_other_changes(run: Path, changes: Sequence[str]) -> None:
+    refused = [text for text in changes if not text.lstrip("+").startswith(MAY_CHANGE)]
+    if refused:
+        allowed = ", ".join(MAY_CHANGE)
+        raise ConfigError(f"resume={run}: {' '.join(refused)} would make it another run; may change: {allowed}")
+    config = OmegaConf.load(run / "config.yaml")
+    scheduled = "pct_start" in config.scheduler or "final_ratio" in config.scheduler
+    if scheduled and any(text.startswith("trainer.max_epochs=") for text in changes):
+        epochs = config.trainer.max_epochs
+        raise ConfigError(f"trainer.max_epochs: this run's schedule ends after {epochs} epochs; start a longer run")
+
+
+def _refuse_finished(run: Path, changes: Sequence[str]) -> None:
+    summary = run / "summary.json"
+    status = json.loads(summary.read_text())["status"] if summary.is_file() else "killed"
+    extended = any(text.startswith("trainer.max_epochs=") for text in changes)
+    if status == "finished" and not extended:
+        raise ConfigError(f"resume={run}: that run is finished; python -m src.evaluate run={run} scores it")

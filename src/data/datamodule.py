@@ -1,0 +1,262 @@
+"""The splits of a run and their loaders."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import albumentations as A
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+
+from src.config.schema.data import AugmentConfig, DataConfig
+from src.config.schema.training import DebugConfig
+from src.data.augment import build_eval_transform, build_train_transform
+from src.data.coco import CocoIndex, load_index
+from src.data.dataset import BatchLoader, MultiLabelDataset, make_collate
+from src.data.errors import DataError
+from src.data.images import single_threaded
+from src.data.order import EpochBatchSampler
+from src.data.source import Source, locate
+from src.data.split import holdout_split
+from src.data.targets import Selection, select_targets
+
+_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM = 2, 3, 4
+"""Keep random choices that share the run's seed apart (order and augmentation have streams of their own)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Images and targets of one split: rows int64 [N] of ``index``, targets uint8 [N, C]."""
+
+    index: CocoIndex
+    image_dir: Path
+    rows: NDArray[np.int64]
+    targets: NDArray[np.uint8]
+
+    def take(self, chosen: NDArray[np.int64]) -> "Split":
+        """The images at positions ``chosen``."""
+        return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
+
+
+class MultiLabelDataModule(pl.LightningDataModule):
+    """Splits ``train``, ``holdout`` (where data.holdout > 0) and ``val``, and loaders over them."""
+
+    def __init__(
+        self,
+        data: DataConfig,
+        augment: AugmentConfig,
+        debug: DebugConfig,
+        *,
+        seed: int,
+        cache_dir: Path,
+        num_workers: int,
+        pin_memory: bool = False,
+    ) -> None:
+        """Store the settings; ``setup`` does the work.
+
+        Args:
+            data: which images, which labels; image_size is decided, not 0.
+            augment: training augmentation.
+            debug: overfitting and permuted targets.
+            seed: run seed of split, limit, order and augmentation.
+            cache_dir: for the label index and the built-in sample.
+            num_workers: loader processes; results do not depend on it.
+            pin_memory: copy batches to page-locked memory, for CUDA.
+        """
+        super().__init__()
+        self._data = data
+        self._augment = augment
+        self._debug = debug
+        self._seed = seed
+        self._cache_dir = cache_dir
+        self._num_workers = num_workers
+        self._pin_memory = pin_memory
+        self._splits: dict[str, Split] = {}
+        self._counts: dict[str, int] = {}
+        self._resume = (0, 0)
+        self.train_order: EpochBatchSampler | None = None
+
+    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
+        """Find the data, index it and split it; a second call does nothing.
+
+        Raises:
+            DataError: no usable data, or train and val disagree.
+        """
+        if self._splits:
+            return
+        self.source: Source = locate(self._data, cache_dir=self._cache_dir)
+        train_index, train = self._select(self.source.train_annotations, self.source.train_images)
+        val_index, val = self._select(self.source.val_annotations, self.source.val_images)
+        if val.class_names != train.class_names:
+            raise DataError(_class_mismatch(self.source, train.class_names, val.class_names))
+        self.class_names: tuple[str, ...] = train.class_names
+        whole = Split(train_index, self.source.train_images, train.rows, train.targets)
+        self._splits = self._split_train(whole)
+        self._splits["val"] = Split(val_index, self.source.val_images, val.rows, val.targets)
+        self._counts = {f"{name}_images": len(split.rows) for name, split in self._splits.items()}
+        for name, selection in (("train", train), ("val", val)):
+            self._counts[f"{name}_dropped_empty"] = selection.dropped_empty
+            self._counts[f"{name}_ignored_crowd"] = selection.ignored_crowd
+            self._counts[f"{name}_ignored_small"] = selection.ignored_small
+        self.fingerprint: str = self._fingerprint()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, C."""
+        return len(self.class_names)
+
+    @property
+    def train_targets(self) -> NDArray[np.uint8]:
+        """Targets of train, uint8 [N, C], for class statistics."""
+        return self.targets("train")
+
+    @property
+    def monitor_split(self) -> str:
+        """Split on which a run chooses thresholds and its best epoch: holdout; val without one; train to overfit."""
+        if self._debug.overfit_images:
+            return "train"
+        return "holdout" if "holdout" in self._splits else "val"
+
+    def targets(self, split: str) -> NDArray[np.uint8]:
+        """Multi-hot targets of ``split``, uint8 [N, C]."""
+        return self._of(split).targets
+
+    def image_ids(self, split: str) -> NDArray[np.int64]:
+        """COCO's image ids of ``split``, int64 [N]."""
+        chosen = self._of(split)
+        return chosen.index.image_ids[chosen.rows]
+
+    def path(self, split: str, row: int) -> Path:
+        """File of image ``row`` of ``split``."""
+        chosen = self._of(split)
+        return chosen.image_dir / chosen.index.file_name(int(chosen.rows[row]))
+
+    def counts(self) -> dict[str, int]:
+        """Images per split, and what the selection left out, for the banner."""
+        return dict(self._counts)
+
+    def resume_at(self, epoch: int, batches_done: int) -> None:
+        """Let training begin at batch ``batches_done`` of ``epoch``; to be called before Lightning asks for the loader.
+
+        Lightning asks for it, and starts its workers, before it sets the epoch for the first time.
+        """
+        self._resume = (epoch, batches_done)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled, augmented batches of train for this process; Lightning sets the epoch of ``train_order``."""
+        split = self._of("train")
+        epoch, batches_done = self._resume
+        self.train_order = self._order(split, self._data.batch_size, shuffle=True)
+        self.train_order.set_epoch(epoch)
+        self.train_order.skip_batches(batches_done)
+        transform = build_train_transform(self._augment, self._data.image_size)
+        return self._loader(split, transform, self.train_order, seed=self._seed, persistent=True)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Loader of the monitor split."""
+        return self._eval_loader(self.monitor_split, persistent=True)
+
+    def eval_loader(self, split: str) -> BatchLoader:
+        """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once."""
+        return self._eval_loader(split, persistent=False)
+
+    def _eval_loader(self, name: str, *, persistent: bool) -> BatchLoader:
+        split = self._of(name)
+        order = self._order(split, self._data.eval_batch_size, shuffle=False)
+        transform = build_eval_transform(self._data.resize, self._data.image_size)
+        return self._loader(split, transform, order, seed=None, persistent=persistent)
+
+    def _order(self, split: Split, batch_size: int, *, shuffle: bool) -> EpochBatchSampler:
+        return EpochBatchSampler(
+            len(split.rows),
+            batch_size,
+            seed=self._seed,
+            shuffle=shuffle,
+            drop_last=shuffle,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            max_batches=self._debug.max_steps,
+        )
+
+    def _loader(
+        self, split: Split, transform: A.Compose, order: EpochBatchSampler, *, seed: int | None, persistent: bool
+    ) -> BatchLoader:
+        dataset = MultiLabelDataset(
+            split.index,
+            split.image_dir,
+            rows=split.rows,
+            targets=split.targets,
+            transform=transform,
+            seed=seed,
+            max_pixels=self._data.max_pixels,
+        )
+        return BatchLoader(
+            dataset,
+            batch_sampler=order,
+            collate_fn=make_collate(image_size=self._data.image_size, on_error=self._data.on_error),
+            num_workers=self._num_workers,
+            persistent_workers=persistent and self._num_workers > 0,
+            prefetch_factor=2 if self._num_workers > 0 else None,
+            pin_memory=self._pin_memory,
+            worker_init_fn=single_threaded,
+            # Its own generator: starting workers would otherwise draw from the global one, and a resumed run differ.
+            generator=torch.Generator().manual_seed(self._seed),
+        )
+
+    def _select(self, annotations: Path, image_dir: Path) -> tuple[CocoIndex, Selection]:
+        index = load_index(annotations, image_dir=image_dir, cache_dir=self._cache_dir)
+        data = self._data
+        return index, select_targets(
+            index, classes=data.classes, empty=data.empty, crowd=data.crowd, min_area=data.min_area
+        )
+
+    def _split_train(self, whole: Split) -> dict[str, Split]:
+        """Train, and holdout unless it is 0 or train is to be overfitted; limit and permutation come after."""
+        overfit, limit = self._debug.overfit_images, self._data.limit
+        splits = {"train": whole}
+        if overfit:
+            splits["train"] = whole.take(self._choice(len(whole.rows), overfit, _OVERFIT_STREAM))
+        elif self._data.holdout > 0:
+            rows, held = holdout_split(whole.targets, fraction=self._data.holdout, seed=self._seed)
+            splits = {"train": whole.take(rows), "holdout": whole.take(held)}
+        if limit and not overfit:
+            splits["train"] = splits["train"].take(self._choice(len(splits["train"].rows), limit, _LIMIT_STREAM))
+        if self._debug.permute_targets:
+            random = self._random(_PERMUTE_STREAM)
+            splits = {
+                name: replace(part, targets=random.permutation(part.targets, axis=0)) for name, part in splits.items()
+            }
+        return splits
+
+    def _choice(self, total: int, wanted: int, stream: int) -> NDArray[np.int64]:
+        """Up to ``wanted`` of ``total`` positions, ascending."""
+        return np.sort(self._random(stream).permutation(total)[:wanted])
+
+    def _random(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(stream,)))
+
+    def _of(self, split: str) -> Split:
+        if split not in self._splits:
+            raise DataError(f"no split {split!r} in this run; it has {', '.join(self._splits)}")
+        return self._splits[split]
+
+    def _fingerprint(self) -> str:
+        """What decides which images and targets a split holds, as 16 hexadecimal digits."""
+        data, debug = self._data, self._debug
+        parts: list[Any] = [self._splits["train"].index.fingerprint, self._splits["val"].index.fingerprint]
+        parts += [data.classes, data.empty, data.crowd, data.min_area, data.holdout, data.limit]
+        parts += [debug.overfit_images, debug.permute_targets, self._seed]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _class_mismatch(source: Source, train: tuple[str, ...], val: tuple[str, ...]) -> str:
+    only_train = ", ".join(sorted(set(train) - set(val))) or "none"
+    only_val = ", ".join(sorted(set(val) - set(train))) or "none"
+    return (
+        f"{source.val_annotations}: its classes are not those of {source.train_annotations}"
+        f" (only in train: {only_train}; only in val: {only_val}; or another order of category ids)"
+    )

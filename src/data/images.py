@@ -1,0 +1,96 @@
+"""Read image files: one decision for every path, and no decoding before the header has been believed.
+
+EXIF rotation is ignored (COCO's boxes refer to the pixels as stored), transparency is dropped, more than 8 bits are
+scaled down, grey and CMYK become RGB. What is found cheaply counts as damage: a file that ends early, a header that
+disagrees with the annotations, anything the decoder refuses. Bytes flipped inside a JPEG's entropy-coded scan are not
+found: libjpeg resynchronises with a warning that OpenCV does not pass on.
+"""
+
+import io
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.errors import ImageError
+from src.data.header import read_header
+
+_JPEG_START = b"\xff\xd8"
+_PNG_START = b"\x89PNG"
+_END = {_JPEG_START: b"\xff\xd9", _PNG_START: b"IEND"}
+"""What the last bytes hold; neither can stand inside a JPEG's scan, where 0xff is followed by 0."""
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of a JPEG or PNG, from its header alone.
+
+    Raises:
+        ImageError: no such file, or no readable header.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _header_size(stream, path)
+    except OSError as error:
+        raise ImageError(path, _os_reason(error)) from error
+
+
+def read_image(path: Path, *, expected: tuple[int, int] | None, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode a JPEG or PNG.
+
+    Args:
+        path: the file.
+        expected: width, height that the annotations claim; None skips the comparison.
+        max_pixels: largest width x height that is decoded at all.
+
+    Returns:
+        RGB, uint8 [H, W, 3], not rotated.
+
+    Raises:
+        ImageError: missing, damaged or too large, or another size than ``expected``.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(path, _os_reason(error)) from error
+    stream = io.BytesIO(data)
+    width, height = _header_size(stream, path)
+    if width * height > max_pixels:
+        raise ImageError(path, f"{width}x{height} pixels are more than data.max_pixels={max_pixels}")
+    if expected is not None and (width, height) != expected:
+        raise ImageError(path, f"is {width}x{height}, but the annotations say {expected[0]}x{expected[1]}")
+    end = _END[_PNG_START if data.startswith(_PNG_START) else _JPEG_START]
+    if data.rfind(end, stream.tell()) < 0:  # behind the header: an EXIF thumbnail has an end of its own
+        raise ImageError(path, "the file ends early (incomplete download or copy?)")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+    except cv2.error as error:
+        raise ImageError(path, f"cannot be decoded: {error.err}") from error
+    if image is None:
+        raise ImageError(path, "cannot be decoded: damaged data")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+
+
+def single_threaded(_worker_id: int = 0) -> None:
+    """Keep OpenCV to one thread; loader workers call it: forked OpenCV pools deadlock and fight over cores."""
+    cv2.setNumThreads(0)
+
+
+def _os_reason(error: OSError) -> str:
+    return "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+
+
+def _header_size(stream: BinaryIO, path: Path) -> tuple[int, int]:
+    """Width and height; leaves ``stream`` within or behind the frame header."""
+    start = stream.read(4)
+    stream.seek(0)
+    if not start:
+        raise ImageError(path, "the file is empty (0 bytes)")
+    if not start.startswith((_JPEG_START, _PNG_START)):
+        raise ImageError(path, f"neither a JPEG nor a PNG (it starts with {start.hex(' ')})")
+    header = read_header(stream)
+    if header is None or header.width == 0 or header.height == 0:
+        raise ImageError(path, "damaged header: it holds no image size")
+    return header.width, header.height

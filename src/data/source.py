@@ -1,0 +1,91 @@
+"""Where the labels and images of a run lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.config.schema.data import AutoConfig, CocoConfig, DataConfig, SampleConfig
+from src.data.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Labels and image folders of one data set.
+
+    Attributes:
+        name: ``coco`` or ``sample``, for the banner.
+        is_sample: whether this is the built-in generated sample.
+        train_annotations: instances json of train.
+        train_images: image folder of train.
+        val_annotations: instances json of val.
+        val_images: image folder of val.
+    """
+
+    name: str
+    is_sample: bool
+    train_annotations: Path
+    train_images: Path
+    val_annotations: Path
+    val_images: Path
+
+
+def locate(data: DataConfig, *, cache_dir: Path) -> Source:
+    """Find the data that a configuration asks for; the built-in sample is generated where it is not there yet.
+
+    Args:
+        data: one of the data configurations.
+        cache_dir: where the built-in sample lies.
+
+    Raises:
+        DataError: a folder or file that the configuration names is missing; all of them are listed.
+    """
+    match data:
+        case AutoConfig():  # before CocoConfig, which it extends
+            return _locate_auto(data, cache_dir)
+        case CocoConfig():
+            return _locate_coco(data)
+        case SampleConfig():
+            return _locate_sample(data, cache_dir)
+    raise TypeError(f"no data source for {type(data).__name__}")
+
+
+def _locate_auto(data: AutoConfig, cache_dir: Path) -> Source:
+    """COCO where its train labels are; a root that the user typed is never silently replaced by the sample."""
+    if (_root(data) / data.train_annotations).exists() or data.root != AutoConfig().root:
+        return _locate_coco(data)
+    return _locate_sample(SampleConfig(), cache_dir)
+
+
+def _root(data: CocoConfig) -> Path:
+    return Path(data.root).expanduser()  # no shell expands the ~ of data.root=~/coco
+
+
+def _locate_coco(data: CocoConfig) -> Source:
+    root = _root(data)
+    way_out = "data.root=PATH if you have COCO elsewhere, data=sample for the built-in sample"
+    if not root.is_dir():
+        raise DataError(f"data.root: no folder {data.root}; {way_out}")
+    parts = {
+        "train_annotations": data.train_annotations,
+        "train_images": data.train_images,
+        "val_annotations": data.val_annotations,
+        "val_images": data.val_images,
+    }
+    missing = [f"data.root: no {part} under {data.root}" for part in parts.values() if not (root / part).exists()]
+    if missing:
+        raise DataError("\n".join([*missing[:-1], f"{missing[-1]}; {way_out}"]))
+    return Source(name="coco", is_sample=False, **{key: root / part for key, part in parts.items()})
+
+
+def _locate_sample(data: SampleConfig, cache_dir: Path) -> Source:
+    from src.data.synthetic import ensure_sample  # draws pictures: not needed for COCO
+
+    root = ensure_sample(cache_dir, train_images=data.train_images, val_images=data.val_images, seed=data.sample_seed)
+    layout = CocoConfig()
+    return Source(
+        name="sample",
+        is_sample=True,
+        train_annotations=root / layout.train_annotations,
+        train_images=root / layout.train_images,
+        val_annotations=root / layout.val_annotations,
+        val_images=root / layout.val_images,
+    )

@@ -1,0 +1,34 @@
+"""``python -m src.evaluate``: score a finished run on a split of any COCO folder."""
+
+from typing import cast
+
+from omegaconf import DictConfig
+
+from src.config.check import to_dataclass
+from src.config.cli import entry
+from src.config.schema.root import EvaluateConfig
+
+USAGE = """
+Score a finished run: predictions, evaluation.json and a table.
+
+  python -m src.evaluate run=latest
+  python -m src.evaluate run=DIR split=holdout
+  python -m src.evaluate run=DIR data.root=ANOTHER_COCO_FOLDER
+  python -m src.evaluate run=DIR data.root=DIR data.annotations=labels.json data.images=photos
+"""
+
+
+def task(config: DictConfig) -> None:
+    """Evaluate once."""
+    from src.run.evaluation import evaluate
+
+    evaluate(cast("EvaluateConfig", to_dataclass(config)))
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    entry(task, config_name="evaluate", usage=USAGE)
+
+
+if __name__ == "__main__":
+    main()

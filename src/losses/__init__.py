@@ -1,0 +1,1 @@
+"""Losses for independent labels: pure functions, imbalance weights, modules."""

@@ -1,0 +1,1 @@
+"""Networks with their input normalisation, initialisation, weights files, freezing and cost figures."""

@@ -1,0 +1,160 @@
+"""MobileNetV2 with any output stride by dilation (Sandler et al., CVPR 2018; atrous rates as in Chen et al., 2017).
+
+Parameter names are torchvision's, so its state dicts load one to one: stride, dilation and padding carry no weights.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STEM_CHANNELS = 32
+LAST_CHANNELS = 1280
+STAGES = (  # expansion, channels, blocks, stride: table 2 of the paper
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def make_divisible(channels: float, divisor: int = 8) -> int:
+    """Round to a multiple of ``divisor``, never below 90 % of ``channels`` (torchvision's rule)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayout:
+    """Geometry of one inverted residual block."""
+
+    expansion: int
+    channels: int
+    """Output channels at width 1."""
+    nominal_stride: int
+    """Stride at output stride 32."""
+    stride: int
+    """Stride at the output stride asked for."""
+    dilation: int
+
+
+def dilated_layout(output_stride: int) -> list[BlockLayout]:
+    """The 17 blocks at an output stride.
+
+    Once the running stride has reached ``output_stride``, later strides become 1 and multiply the dilation. The first
+    block of such a stage keeps the previous dilation, because it still reads the undilated grid.
+
+    Args:
+        output_stride: 4, 8, 16 or 32, input side over side of the last feature map.
+    """
+    blocks = []
+    running, dilation = 2, 1  # the stem's stride
+    for expansion, channels, count, nominal in STAGES:
+        first_dilation, stride = dilation, nominal
+        if running >= output_stride:
+            dilation *= nominal
+            stride = 1
+        running *= stride
+        blocks.append(BlockLayout(expansion, channels, nominal, stride, first_dilation))
+        blocks += [BlockLayout(expansion, channels, 1, 1, dilation)] * (count - 1)
+    return blocks
+
+
+def _conv_bn_relu6(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU6(inplace=True))
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion, 3x3 depthwise, linear 1x1 projection; a shortcut where the nominal shape is kept.
+
+    The shortcut follows the nominal stride, not the dilated one: a state dict means the same function at every output
+    stride.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, layout: BlockLayout, *, padding: str) -> None:
+        super().__init__()
+        hidden = in_channels * layout.expansion
+        self.shortcut = layout.nominal_stride == 1 and in_channels == out_channels
+        self.input_padding = layout.dilation if padding == "seed" else 0
+        depthwise = _conv_bn_relu6(
+            hidden,
+            hidden,
+            3,
+            stride=layout.stride,
+            padding=layout.dilation - self.input_padding,
+            dilation=layout.dilation,
+            groups=hidden,
+        )
+        expand = [_conv_bn_relu6(in_channels, hidden, 1)] if layout.expansion != 1 else []
+        project = [nn.Conv2d(hidden, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)]
+        self.conv = nn.Sequential(*expand, depthwise, *project)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C', ceil(H / stride), ceil(W / stride)]."""
+        out_BCHW: Tensor = self.conv(F.pad(x_BCHW, (self.input_padding,) * 4) if self.input_padding else x_BCHW)
+        return x_BCHW + out_BCHW if self.shortcut else out_BCHW
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 classifier.
+
+    Args:
+        num_classes: logits per image.
+        width: width multiplier.
+        output_stride: 4, 8, 16 or 32.
+        padding: "torchvision" pads inside the depthwise convolution and the stem. "seed" pads the block's input before
+            the expansion, by the dilation, and leaves the stem unpadded (256 -> 127): the padded border then passes
+            the expansion's batch norm, which costs up to 15 % more memory and multiplications.
+        dropout: probability before the linear layer.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        width: float = 1.0,
+        output_stride: int = 32,
+        padding: str = "torchvision",
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        channels = make_divisible(STEM_CHANNELS * width)
+        features: list[nn.Module] = [_conv_bn_relu6(3, channels, 3, stride=2, padding=int(padding == "torchvision"))]
+        for layout in dilated_layout(output_stride):
+            out_channels = make_divisible(layout.channels * width)
+            features.append(InvertedResidual(channels, out_channels, layout, padding=padding))
+            channels = out_channels
+        last_channels = make_divisible(LAST_CHANNELS * max(1.0, width))
+        features.append(_conv_bn_relu6(channels, last_channels, 1))
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last_channels, num_classes))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Normalised images [B, 3, H, W] to logits [B, num_classes]."""
+        pooled_BD = F.adaptive_avg_pool2d(self.features(x_BCHW), 1).flatten(1)
+        logits_BC: Tensor = self.classifier(pooled_BD)
+        return logits_BC
+
+
+def stage_names() -> tuple[tuple[str, ...], ...]:
+    """Module names per stage from the input on: stem, the seven rows of STAGES, the last 1x1 convolution."""
+    names: list[tuple[str, ...]] = [("features.0",)]
+    first = 1
+    for _, _, count, _ in STAGES:
+        names.append(tuple(f"features.{i}" for i in range(first, first + count)))
+        first += count
+    return (*names, (f"features.{first}",))

@@ -1,0 +1,1 @@
+"""What people read: banner and tables in the terminal."""

@@ -1,0 +1,126 @@
+"""From a job to its parts: values left open are resolved, then data, model, loss and task are put together."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from src.analysis.imbalance import groups
+from src.analysis.thresholds import fit_thresholds
+from src.config.schema.data import AutoConfig, CocoConfig, DataConfig, SampleConfig
+from src.config.schema.model import ModelConfig
+from src.config.schema.root import TrainConfig
+from src.config.schema.variants import variant_name
+from src.data.datamodule import MultiLabelDataModule
+from src.data.source import locate
+from src.losses.build import build_loss
+from src.metrics.functional import score_report
+from src.models.build import build_model
+from src.models.classifier import Classifier
+from src.run.hardware import Hardware
+from src.runfolder import Predictions
+from src.task import MultiLabelTask, TaskInfo
+
+SAMPLE_SIZE, SAMPLE_EPOCHS = 96, 16
+PHOTO_SIZE, PHOTO_EPOCHS = 224, 15
+
+
+def resolve(config: TrainConfig) -> None:
+    """Fill in, in place, what the data decides: which data ``auto`` is, image size and epochs."""
+    is_sample = locate(config.data, cache_dir=Path(config.cache_dir)).is_sample
+    if isinstance(config.data, AutoConfig):
+        config.data = _concrete(config.data, is_sample)
+    if not config.data.image_size:
+        config.data.image_size = SAMPLE_SIZE if is_sample else PHOTO_SIZE
+    if not config.trainer.max_epochs:
+        config.trainer.max_epochs = SAMPLE_EPOCHS if is_sample else PHOTO_EPOCHS
+
+
+def _concrete(data: AutoConfig, is_sample: bool) -> DataConfig:
+    """What ``data=auto`` turned out to be, so that the run's configuration says it for good."""
+    target = SampleConfig if is_sample else CocoConfig
+    shared = DataConfig if is_sample else CocoConfig
+    return target(**{field.name: getattr(data, field.name) for field in fields(shared)})
+
+
+def build_data(config: TrainConfig, hardware: Hardware) -> MultiLabelDataModule:
+    """The DataModule, set up."""
+    data = MultiLabelDataModule(
+        config.data,
+        config.augment,
+        config.debug,
+        seed=config.seed,
+        cache_dir=Path(config.cache_dir),
+        num_workers=hardware.num_workers,
+        pin_memory=hardware.device == "cuda",
+    )
+    data.setup("fit")
+    return data
+
+
+def build_task(config: TrainConfig, data: MultiLabelDataModule) -> MultiLabelTask:
+    """Model, loss and task for the data at hand, initialised from ``config.seed``."""
+    torch.manual_seed(config.seed)
+    counts_C = data.train_targets.sum(axis=0, dtype=np.int64)
+    num_images = len(data.train_targets)
+    model = build_model(config.model, num_classes=data.num_classes, class_frequency=counts_C / num_images)
+    loss = build_loss(config.loss, class_counts=counts_C, num_images=num_images)
+    info = TaskInfo(
+        class_names=tuple(data.class_names),
+        frequency_groups_C=groups(counts_C),
+        monitor_split=data.monitor_split,
+        seed=config.seed,
+        stamp=stamp(config, data),
+    )
+    return MultiLabelTask(
+        model,
+        loss,
+        info,
+        model_cfg=config.model,
+        optimizer_cfg=config.optimizer,
+        scheduler_cfg=config.scheduler,
+        tuned=lambda scores_NC, targets_NC: tuned_f1(scores_NC, targets_NC, class_names=data.class_names),
+        objective=config.objective,
+    )
+
+
+def stamp(config: TrainConfig, data: MultiLabelDataModule) -> dict[str, Any]:
+    """What a checkpoint must say of its model to be used without the run folder; plain values only."""
+    return {
+        "class_names": list(data.class_names),
+        "image_size": config.data.image_size,
+        "resize": config.data.resize,
+        "model": {"variant": variant_name(config.model), **asdict(config.model)},
+    }
+
+
+def restore_model(model_cfg: ModelConfig, weights: Mapping[str, torch.Tensor], num_classes: int) -> Classifier:
+    """A model with the weights of a checkpoint's ``state_dict``."""
+    own = {key.removeprefix("model."): value for key, value in weights.items() if key.startswith("model.")}
+    model = build_model(without_start_weights(model_cfg), num_classes=num_classes)
+    model.load_state_dict(own)
+    return model
+
+
+def without_start_weights(model_cfg: ModelConfig) -> ModelConfig:
+    """The same network, not asking for files or downloads that the checkpoint makes needless."""
+    changes = {"weights": None, "pretrained": False}
+    values = {name: changes.get(name, value) for name, value in asdict(model_cfg).items()}
+    return type(model_cfg)(**values)
+
+
+def tuned_f1(scores_NC: np.ndarray, targets_NC: np.ndarray, *, class_names: Any) -> dict[str, float]:
+    """Micro-F1 at the best global threshold and macro-F1 at per-class ones, fitted on these very scores."""
+    thresholds = fit_thresholds(scores_NC, targets_NC, class_names=class_names)
+    return at_thresholds(Predictions(scores_NC, targets_NC, np.arange(len(scores_NC)), class_names), thresholds)
+
+
+def at_thresholds(predictions: Predictions, thresholds: Any) -> dict[str, float]:
+    """``f1_micro_tuned`` at the global threshold and ``f1_macro_tuned`` at the per-class ones."""
+    scores_NC, targets_NC = torch.from_numpy(predictions.scores), torch.from_numpy(predictions.targets)
+    micro = score_report(scores_NC, targets_NC, threshold=thresholds.global_)["f1_micro"]
+    macro = score_report(scores_NC, targets_NC, threshold=torch.from_numpy(thresholds.per_class))["f1_macro"]
+    return {"f1_micro_tuned": micro, "f1_macro_tuned": macro}

@@ -1,0 +1,51 @@
+"""What a run says of itself before it starts."""
+
+from pathlib import Path
+
+import torch
+
+from src.analysis.imbalance import summarize
+from src.config.schema.root import TrainConfig
+from src.data.datamodule import MultiLabelDataModule
+from src.models.figures import model_figures
+from src.run.hardware import Hardware
+from src.task import MultiLabelTask
+
+
+def banner(
+    config: TrainConfig,
+    data: MultiLabelDataModule,
+    task: MultiLabelTask,
+    hardware: Hardware,
+    folder: Path,
+    *,
+    resumed: bool,
+) -> str:
+    """Data, imbalance, model, device and choice, a line each."""
+    summary = summarize(data.train_targets, data.class_names)
+    figures = model_figures(task.model.network, config.data.image_size)
+    model, loss = type(config.model).__name__.removesuffix("Config"), type(config.loss).__name__.removesuffix("Config")
+    found = {key.replace("_", " "): value for key, value in data.counts().items() if value or key.endswith("images")}
+    counts = ", ".join(f"{value:,} {key}" for key, value in found.items())
+    source = "built-in sample" if data.source.is_sample else data.source.name
+    monitor = {
+        "holdout": "holdout of train; val is read once, at the end",
+        "val": "val itself (data.holdout=0): its scores are optimistic",
+        "train": "the training images themselves (debug.overfit_images)",
+    }[data.monitor_split]
+    lines = {
+        "run": f"{folder}{' (resumed)' if resumed else ''}",
+        "data": f"{source}: {counts}",
+        "imbalance": f"{data.num_classes} classes, {summary.labels_mean:.2f} labels per image, most : least frequent "
+        f"{summary.imbalance_ratio:.0f}:1, {summary.neg_pos:.1f} negatives per positive"
+        f"{f', {len(summary.absent_classes)} classes absent' if summary.absent_classes else ''}",
+        "model": f"{model}, {figures.parameters:,} parameters, {figures.leaf_modules} leaf modules, "
+        f"{figures.activation_mb:.2f} MB activations, {figures.gmac:.{2 if figures.gmac >= 1 else 3}f} GMAC at {config.data.image_size} px",
+        "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
+        f"{type(config.scheduler).__name__.removesuffix('Config')}, {config.trainer.max_epochs} epochs, "
+        f"batch {config.data.batch_size}",
+        "device": f"{hardware.device_name}, {hardware.precision} ({hardware.reason}), "
+        f"{hardware.num_workers} loader processes, torch {torch.__version__}",
+        "choice": f"{config.objective} on {monitor}",
+    }
+    return "\n".join(f"{key:<10} {value}" for key, value in lines.items())

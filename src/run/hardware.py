@@ -1,0 +1,105 @@
+"""What this machine offers, and what the run takes of it: device, precision, workers, allocator."""
+
+import ctypes
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from src.config.schema.errors import ConfigError
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """The device and precision that really run, and why."""
+
+    device: str
+    """cpu | cuda."""
+    device_name: str
+    precision: Precision
+    reason: str
+    """Why this precision."""
+    threads: int
+    num_workers: int
+
+
+def choose(*, device: str, precision: str, num_threads: int, num_workers: int) -> Hardware:
+    """Resolve ``auto`` values and refuse what this machine cannot do.
+
+    Lightning turns ``16-mixed`` on a CPU into bf16 without a word; here the choice is ours and is reported.
+
+    Raises:
+        ConfigError: CUDA asked for and not there, fp16 on a CPU, bf16 on a GPU that lacks it.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise ConfigError("trainer.device=cuda: no CUDA device is visible; trainer.device=cpu, or auto")
+    chosen = ("cuda" if has_cuda else "cpu") if device == "auto" else device
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    plugin, reason = _precision(chosen, precision)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # On a CPU the training step itself uses every core; one worker hides decoding, more would only take turns.
+    automatic = min(8, cores) if chosen == "cuda" else min(1, cores - 1)
+    return Hardware(
+        device=chosen,
+        device_name=torch.cuda.get_device_name() if chosen == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        precision=plugin,
+        reason=reason,
+        threads=torch.get_num_threads(),
+        num_workers=automatic if num_workers < 0 else num_workers,
+    )
+
+
+def _precision(device: str, wanted: str) -> tuple[Precision, str]:
+    if wanted == "fp32":
+        return "32-true", "asked for"
+    if device == "cuda":
+        if wanted == "bf16":
+            if not torch.cuda.is_bf16_supported():
+                raise ConfigError("trainer.precision=bf16: this GPU has no bfloat16; trainer.precision=fp16")
+            return "bf16-mixed", "asked for"
+        return "16-mixed", "asked for" if wanted == "fp16" else "CUDA"
+    if wanted == "fp16":
+        raise ConfigError("trainer.precision=fp16: needs CUDA; on a CPU trainer.precision=bf16, or auto")
+    if wanted == "bf16":
+        return "bf16-mixed", "asked for"
+    if cpu_has_bfloat16():
+        return "bf16-mixed", "this CPU has bfloat16"
+    return "32-true", "this CPU has no bfloat16"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether bfloat16 runs in hardware (x86: AVX512-BF16 or AMX; Arm: BF16), as PyTorch detects it."""
+    found = torch.cpu.get_capabilities()
+    return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve_bf16"))
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's malloc to keep freed memory; True where it took effect.
+
+    By default every activation above 128 kB is returned to the system and faulted back in at the next step, which is
+    half of the time of a CPU training step. Must run before the first large allocation. Elsewhere (musl, macOS,
+    Windows) nothing is done.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt") or not hasattr(libc, "gnu_get_libc_version"):
+        return False
+    return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def peak_memory_mb(device: str) -> float:
+    """Peak memory in MB (2^20): of the GPU where it trains, else of this process."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,176 @@
+"""One training run, from a job to a finished run folder."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
+from src.callbacks.checkpoints import RunCheckpoint, progress
+from src.callbacks.ema import EMA, decay_per_step
+from src.callbacks.numerics import WatchNumerics
+from src.callbacks.progress import EpochBar, epoch_line
+from src.callbacks.records import EpochRecords
+from src.callbacks.signals import StopOnSignal
+from src.config.schema.errors import Interrupted, UserError
+from src.config.schema.root import Job, TrainConfig
+from src.config.schema.variants import to_plain
+from src.data.datamodule import MultiLabelDataModule
+from src.report.tables import console
+from src.run.assembly import build_data, build_task, resolve
+from src.run.banner import banner
+from src.run.environment import describe_environment
+from src.run.finish import Outcome, finish
+from src.run.hardware import Hardware, choose, keep_freed_memory
+from src.run.loggers import build_loggers
+from src.runfolder import Record, RunFolder, replacing
+from src.task import MultiLabelTask
+
+
+def train(job: Job) -> float:
+    """Train, score, write the run folder.
+
+    Returns:
+        The objective of the best epoch on the monitored split, for sweeps.
+
+    Raises:
+        UserError: anything the user can mend; the folder is kept with status ``failed`` once training began.
+        Interrupted: after a signal; ``resume=FOLDER`` goes on.
+    """
+    keep_freed_memory()
+    _quiet_libraries()
+    config, folder = job.config, RunFolder(job.folder)
+    wish = config.trainer
+    hardware = choose(
+        device=wish.device, precision=wish.precision, num_threads=wish.num_threads, num_workers=config.data.num_workers
+    )
+    resolve(config)
+    data = build_data(config, hardware)
+    task = build_task(config, data)
+    _claim(folder, job)
+    environment = describe_environment(
+        hardware, data_name=data.source.name, is_sample=data.source.is_sample, fingerprint=data.fingerprint
+    )
+    folder.write_json("env.json", environment)
+    console().print(banner(config, data, task, hardware, folder.path, resumed=job.resumed))
+    started = time.perf_counter()
+    try:
+        outcome = _fit(config, folder, data, task, hardware, resumed=job.resumed)
+        if task.global_rank == 0:
+            finish(config, folder, data, hardware, outcome, seconds=time.perf_counter() - started)
+    except BaseException as error:
+        _note_end(folder, error, config, started)
+        raise
+    return outcome.objective
+
+
+def _fit(
+    config: TrainConfig,
+    folder: RunFolder,
+    data: MultiLabelDataModule,
+    task: MultiLabelTask,
+    hardware: Hardware,
+    *,
+    resumed: bool,
+) -> Outcome:
+    checkpoint = RunCheckpoint(
+        folder,
+        objective=f"{data.monitor_split}/{config.objective}",
+        every_steps=config.callbacks.checkpoint_steps,
+        patience=config.callbacks.early_stopping,
+    )
+    records = EpochRecords(folder, _announcer(config, data.monitor_split))
+    if config.trainer.compile:
+        task.model.compile()
+    trainer = pl.Trainer(
+        accelerator="gpu" if hardware.device == "cuda" else "cpu",
+        devices=config.trainer.devices,
+        strategy="auto" if config.trainer.devices == 1 else "ddp",
+        precision=hardware.precision,
+        max_epochs=config.trainer.max_epochs,
+        accumulate_grad_batches=config.trainer.accumulate,
+        gradient_clip_val=config.trainer.gradient_clip or None,
+        callbacks=_callbacks(config, data, records, checkpoint),
+        plugins=[AtomicCheckpointIO()],
+        logger=build_loggers(config.logger, folder.path, name=config.name),
+        num_sanity_val_steps=0,
+        enable_checkpointing=True,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        reload_dataloaders_every_n_epochs=0,
+        default_root_dir=folder.path,
+    )
+    resume_from = folder.last if resumed and folder.last.is_file() else None
+    if resume_from:
+        data.resume_at(*progress(load_checkpoint(resume_from)))
+    trainer.fit(task, datamodule=data, ckpt_path=resume_from, weights_only=True)
+    return Outcome(
+        objective=checkpoint.best_score,
+        best_epoch=checkpoint.best_epoch,
+        train_seconds=records.train_seconds,
+        train_images=records.train_images,
+        skipped_images=len(task.skipped_rows),
+    )
+
+
+def _callbacks(
+    config: TrainConfig, data: MultiLabelDataModule, records: EpochRecords, checkpoint: RunCheckpoint
+) -> list[pl.Callback]:
+    """In the order Lightning calls them: average, check, record, show, save, stop."""
+    shown, wanted = console(), config.callbacks.progress
+    callbacks: list[pl.Callback] = [WatchNumerics(), records]
+    if wanted == "rich" or (wanted == "auto" and shown.is_terminal):
+        callbacks.append(EpochBar(shown))
+    if config.callbacks.ema:
+        images_per_step = config.data.batch_size * config.trainer.devices * config.trainer.accumulate
+        steps = math.ceil(len(data.train_targets) / images_per_step)
+        callbacks.insert(0, EMA(decay_per_step(config.callbacks.ema_decay, steps)))
+    return [*callbacks, checkpoint, StopOnSignal(checkpoint)]
+
+
+def _announcer(config: TrainConfig, monitor_split: str) -> Callable[[Record], None]:
+    """Prints the line an epoch leaves behind."""
+    shown = console()
+    shown.quiet = config.callbacks.progress == "none"
+    max_epochs = config.trainer.max_epochs
+    return lambda record: shown.print(epoch_line(record, max_epochs=max_epochs, monitor_split=monitor_split))
+
+
+def _claim(folder: RunFolder, job: Job) -> None:
+    """Write the configuration; a folder that holds another run is never overwritten."""
+    if not job.resumed and (folder.path / "config.yaml").exists():
+        raise UserError(f"{folder.path}: already holds a run; resume={folder.path} continues it")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with replacing(folder.path / "config.yaml", "w") as file:
+        yaml.safe_dump(to_plain(job.config), file, sort_keys=False)
+    if not job.resumed:
+        (folder.path / "overrides.yaml").write_text(yaml.safe_dump(job.overrides))
+
+
+def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, started: float) -> None:
+    stopped = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
+    status = "interrupted" if stopped else "failed"
+    reason = "" if stopped else f"{type(error).__name__}: {error}"
+    seconds = round(time.perf_counter() - started, 2)
+    folder.write_json("summary.json", {"name": config.name, "status": status, "error": reason, "seconds": seconds})
+    if stopped:
+        console().print(f"interrupted; go on with   python -m src.train resume={folder.path}")
+
+
+def _quiet_libraries() -> None:
+    """Lightning's advice is about what we decided ourselves; its warnings about real trouble stay."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # our order is exact
+        ".*Found .* module.s. in eval mode at the start of training.*",  # frozen stages
+        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)
+    torch.set_float32_matmul_precision("high")

@@ -1,0 +1,40 @@
+"""``python -m src.train``: one training run, or a sweep with ``-m``."""
+
+from omegaconf import DictConfig
+
+from src.config.cli import entry
+from src.config.resume import continue_command_line
+
+USAGE = """
+Train a multi-label classifier on COCO, or on the built-in sample where COCO is not there.
+
+  python -m src.train +experiment=focal
+  python -m src.train +experiment=finetune data=coco2017 data.root=DIR model.weights=PATH
+  python -m src.train +experiment=focal,bce seed=0,1 -m
+  python -m src.train resume=latest
+"""
+
+
+def task(config: DictConfig) -> float:
+    """Train once; the objective on the holdout goes back to the sweep."""
+    from src.config.job import current_job
+    from src.run.training import train
+
+    return train(current_job(config))
+
+
+def sweep_table(folder: str) -> None:
+    """Print how the jobs of a sweep ended."""
+    from src.report.tables import print_sweep
+
+    print_sweep(folder)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    continue_command_line()
+    entry(task, config_name="config", usage=USAGE, after_sweep=sweep_table)
+
+
+if __name__ == "__main__":
+    main()

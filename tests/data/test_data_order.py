@@ -1,0 +1,129 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.order import EpochBatchSampler, permutation
+
+
+def train_order(num_images=23, batch_size=4, **options):
+    return EpochBatchSampler(num_images, batch_size, **{"seed": 1, "shuffle": True, "drop_last": True, **options})
+
+
+def rows(batches):
+    return [row for batch in batches for _, row in batch]
+
+
+@given(st.integers(0, 300), st.integers(0, 2**32), st.integers(0, 10_000))
+def test_permutation__is_one_and_reproduces(num_images, seed, epoch):
+    order = permutation(num_images, seed=seed, epoch=epoch)
+    assert sorted(order.tolist()) == list(range(num_images))
+    np.testing.assert_array_equal(order, permutation(num_images, seed=seed, epoch=epoch))
+
+
+def test_permutation__differs_between_seeds_and_epochs():
+    orders = {permutation(50, seed=seed, epoch=epoch).tobytes() for seed in range(5) for epoch in range(5)}
+    assert len(orders) == 25
+
+
+@settings(max_examples=200)
+@given(
+    num_images=st.integers(1, 120),
+    batch_size=st.integers(1, 40),
+    world_size=st.integers(1, 4),
+    epoch=st.integers(0, 5),
+    drop_last=st.booleans(),
+)
+def test_train_order__ranks_share_the_images_in_equally_many_batches(
+    num_images, batch_size, world_size, epoch, drop_last
+):
+    seen, lengths = [], set()
+    for rank in range(world_size):
+        order = train_order(num_images, batch_size, rank=rank, world_size=world_size, drop_last=drop_last)
+        order.set_epoch(epoch)
+        batches = list(order)
+        assert len(batches) == len(order)
+        assert all(key[0] == epoch for batch in batches for key in batch)
+        assert all(len(batch) == batch_size for batch in batches[:-1])
+        lengths.add(tuple(map(len, batches)))
+        seen += rows(batches)
+    assert len(lengths) == 1
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= set(range(num_images))
+    left_out = num_images - len(seen)
+    share = num_images // world_size
+    dropped = world_size * (share % batch_size) if drop_last and share >= batch_size else 0
+    assert left_out == num_images % world_size + dropped
+
+
+@given(st.integers(0, 120), st.integers(1, 40), st.integers(1, 4))
+def test_eval_order__every_row_once_over_all_ranks(num_images, batch_size, world_size):
+    seen = []
+    for rank in range(world_size):
+        order = EpochBatchSampler(
+            num_images, batch_size, seed=1, shuffle=False, drop_last=False, rank=rank, world_size=world_size
+        )
+        batches = list(order)
+        assert len(batches) == len(order)
+        own = rows(batches)
+        assert own == sorted(own)
+        seen += own
+    assert sorted(seen) == list(range(num_images))
+
+
+def test_train_order__fewer_images_than_a_batch_still_make_one():
+    assert [len(batch) for batch in train_order(3, 8)] == [3]
+
+
+def test_train_order__epochs_differ_and_come_back():
+    order = train_order()
+    first = list(order)
+    order.set_epoch(1)
+    second = list(order)
+    order.set_epoch(0)
+    assert rows(first) != rows(second)
+    assert list(order) == first
+
+
+@given(st.integers(0, 5), st.integers(0, 3))
+def test_skip_batches__the_rest_is_the_same_once(skipped, epoch):
+    order = train_order()
+    order.set_epoch(epoch)
+    whole = list(order)
+    order.skip_batches(skipped)
+    assert len(order) == len(whole) == 5
+    assert list(order) == whole[skipped:]
+    assert list(order) == whole
+
+
+@pytest.mark.parametrize("count", [-1, 6])
+def test_skip_batches__more_than_there_are(count):
+    with pytest.raises(ValueError, match="epoch of 5"):
+        train_order().skip_batches(count)
+
+
+def test_iter__epoch_and_start_are_those_at_its_begin():
+    order = train_order()
+    expected = list(order)
+    running = iter(order)
+    order.set_epoch(3)
+    assert list(running) == expected
+
+
+def test_max_batches__ends_the_epoch():
+    whole, short = train_order(), train_order(max_batches=2)
+    assert len(short) == 2
+    assert list(short) == list(islice(whole, 2))
+    assert len(train_order(max_batches=99)) == len(whole)
+
+
+def test_sampler__lightning_sets_the_epoch_through_it():
+    from lightning_fabric.utilities.data import _set_sampler_epoch
+    from torch.utils.data import DataLoader
+
+    order, calls = train_order(), []
+    order.set_epoch = calls.append
+    _set_sampler_epoch(DataLoader(range(23), batch_sampler=order), 4)
+    assert calls == [4]
