@@ -87,8 +87,8 @@ def best_f1_threshold(scores_N: NDArray[np.floating], targets_N: NDArray[Any]) -
     Only cuts just below a positive can be best: going on past negatives adds false alarms alone. So one sort and a
     binary search per distinct positive score try all there are. Equal scores fall on the same side. The threshold is
     the midpoint between the last score taken and the next lower one (0 below the lowest), so that scores rounded
-    differently, on other hardware say, stay on their side; between neighbouring float32 it is the upper one. It is never above the highest positive, hence never
-    above 1. Of equally good cuts the highest is taken.
+    differently, on other hardware say, stay on their side; between neighbouring float32 it is the upper one. It is
+    never above the highest positive, hence never above 1. Of equally good cuts the highest is taken.
 
     Args:
         scores_N: probabilities.

@@ -20,7 +20,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Inside the package in a wheel, beside it in a checkout."""
 
-_TYPES = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "a text"}
+_TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false", "String": "a text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +142,9 @@ def _explain(item: Rejected, known: Sequence[str], multirun: bool) -> str:
     if item.kind == "value":
         if "," in value and not multirun:
             return f"{item.override}: several values are a sweep; add -m"
-        match = re.search(r"could not be converted to (\w+)", item.reason)
-        expected = f"must be {_TYPES.get(match.group(1), match.group(1))}" if match else item.reason
+        match = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", item.reason)
+        kind = match and (match.group(1) or match.group(2))
+        expected = f"must be {_TYPES.get(kind, kind)}" if kind else item.reason
         return f"{item.key}={value}: {expected}"
     if item.key in groups():
         return f"{item.override}: a group that has no default; write +{item.key}={value}"

@@ -8,7 +8,6 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from src.config.schema.errors import ConfigError, UserError
-from src.runfolder import find_run
 
 MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
               "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "logger.")  # fmt: skip
@@ -32,6 +31,8 @@ def continued(arguments: Sequence[str]) -> list[str]:
     given = [text for text in arguments if text.startswith("resume=") and text != "resume=null"]
     if not given:
         return list(arguments)
+    from src.runfolder import find_run  # needs numpy, which a typo need not wait for
+
     output_dir = next((text.partition("=")[2] for text in arguments if text.startswith("output_dir=")), "outputs")
     run = find_run(given[-1].partition("=")[2], output_dir=output_dir)
     if {"-m", "--multirun"} & set(arguments):

@@ -22,8 +22,8 @@ def permutation(num_images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
 class EpochBatchSampler(Sampler[list[Key]]):
     """Batches of ``(epoch, row)`` keys for one process.
 
-    The epoch and the start are read when the iteration begins (``iter``), because loader workers are given their first
-    batches at that moment, and so that any number of workers, 0 included, sees the same.
+    The epoch and the start are those at the moment of ``iter``: loader workers are given their first batches then, and
+    any number of workers, 0 included, must see the same.
     """
 
     def __init__(
@@ -72,10 +72,15 @@ class EpochBatchSampler(Sampler[list[Key]]):
         return self._num_batches
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch, start, self._start = self._epoch, self._start, 0
+        return self._batches(self._epoch, self._start)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[list[Key]]:
+        # The start is used up by the first batch, not by iter(): with workers, DataLoader calls iter() twice in a row.
+        self._start = 0
         rows = self._rows(epoch)
-        starts = range(start * self._batch_size, self._num_batches * self._batch_size, self._batch_size)
-        return ([(epoch, row) for row in rows[at : at + self._batch_size].tolist()] for at in starts)
+        for index in range(start, self._num_batches):
+            chosen = rows[index * self._batch_size : (index + 1) * self._batch_size]
+            yield [(epoch, row) for row in chosen.tolist()]
 
     @property
     def sampler(self) -> "EpochBatchSampler":

@@ -15,7 +15,7 @@ MIN_VISIBLE = 0.6
 
 _ATTEMPTS = 40
 _DULL_COLOURS = ("grey", "beige", "olive", "slate")
-_BRIGHT_CLUTTER = 0.25
+_BRIGHT_CLUTTER = 0.2
 """Share of the clutter in the classes' colours: there, only the shape tells that it is no class."""
 
 
@@ -86,12 +86,12 @@ class Canvas:
 def background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     """Muted, uneven ground with a few lines, uint8 [h, w, 3]."""
     base = rng.uniform(70, 190)
-    grid = base + rng.normal(0, 22, (4, 4, 1)) + rng.normal(0, 12, (4, 4, 3)) + rng.normal(0, 14, 3)
+    grid = base + rng.normal(0, 22, (4, 4, 1)) + rng.normal(0, 5, (4, 4, 3)) + rng.normal(0, 6, 3)
     ground = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     image: Image = np.clip(ground, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(0, 4)):
         ends = (rng.random((2, 2)) * size).astype(int)
-        shade = np.clip(base + rng.normal(0, 40, 3), 0, 255).tolist()
+        shade = np.clip(base + rng.normal(0, 40) + rng.normal(0, 12, 3), 0, 255).tolist()
         cv2.line(image, ends[0].tolist(), ends[1].tolist(), shade, int(rng.integers(1, 4)), cv2.LINE_AA)
     return image
 

@@ -90,9 +90,8 @@ def asl(
     log_p, log_not_p = F.logsigmoid(logits_BC), F.logsigmoid(-logits_BC)
     shifted_BC = torch.relu(torch.sigmoid(logits_BC) - clip)
     positive_BC = -torch.exp(gamma_pos * log_not_p) * log_p
-    # The floor only keeps the slope of x^gamma finite at 0 for gamma < 1; the logarithm it multiplies is 0 there.
-    focus_BC = shifted_BC.clamp_min(torch.finfo(shifted_BC.dtype).tiny) ** gamma_neg
-    negative_BC = -focus_BC * _log_one_minus_shifted(shifted_BC, log_not_p, clip)
+    # For gamma_neg < 1 the power's slope at 0 is infinite; relu's backward selects, and so drops it there.
+    negative_BC = -(shifted_BC**gamma_neg) * _log_one_minus_shifted(shifted_BC, log_not_p, clip)
     return targets_BC * positive_BC + (1 - targets_BC) * negative_BC
 
 

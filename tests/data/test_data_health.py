@@ -73,6 +73,12 @@ def test_read_header__progressive_jpeg() -> None:
     assert header == Header("JPEG", 31, 17, "RGB", bits=8, orientation=1)
 
 
+def test_read_header__fill_bytes_before_a_marker() -> None:
+    content = encoded(Image.new("RGB", (31, 17)), "JPEG").getvalue()
+    filled = content[:2] + b"\xff\xff" + content[2:]
+    assert read_header(io.BytesIO(filled)) == Header("JPEG", 31, 17, "RGB", bits=8, orientation=1)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_read_header__exif_orientation(orientation: int, order: str) -> None:

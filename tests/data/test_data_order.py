@@ -112,6 +112,15 @@ def test_iter__epoch_and_start_are_those_at_its_begin():
     assert list(running) == expected
 
 
+def test_skip_batches__is_not_used_up_by_an_iteration_that_draws_nothing():
+    order = train_order()
+    whole = list(order)
+    order.skip_batches(2)
+    iter(order)
+    assert list(order) == whole[2:]
+    assert list(order) == whole
+
+
 def test_max_batches__ends_the_epoch():
     whole, short = train_order(), train_order(max_batches=2)
     assert len(short) == 2

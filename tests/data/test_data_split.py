@@ -56,12 +56,18 @@ def test_holdout_split__frequent_enough_class_is_represented(
 
 def test_holdout_split__class_made_of_rare_classes_is_represented() -> None:
     targets = np.zeros((400, 5), np.uint8)
-    targets[:40, 0] = 1
-    for c in range(1, 5):
-        targets[10 * (c - 1) : 10 * c, c] = 1
+    targets[:40, 4] = 1
+    for c in range(4):
+        targets[10 * c : 10 * (c + 1), c] = 1
     for seed in range(20):
         _, holdout = holdout_split(targets, fraction=0.025, seed=seed)
-        assert targets[holdout, 0].any()
+        assert targets[holdout, 4].any()
+
+
+def test_holdout_split__ties_are_settled_by_the_number_of_images() -> None:
+    pairs = np.repeat(np.eye(4, dtype=np.uint8), 2, axis=0)
+    _, holdout = holdout_split(pairs, fraction=0.25, seed=0)
+    assert len(holdout) == 2
 
 
 def test_holdout_split__other_seed_other_split() -> None:

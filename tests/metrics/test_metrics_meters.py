@@ -89,9 +89,10 @@ def _score_a_share(rank: int, folder: str) -> None:
     results = {}
     # uneven: 25 and 14 images of which two are repeated; idle: the second process has none
     for name, shares in {"uneven": ((0, 25), (23, 37)), "idle": ((0, 37), (0, 0))}.items():
-        mine = slice(*shares[rank])
         store, meter = ScoreStore(5), CountMeter(5, groups_C=GROUPS)
-        for part in torch.arange(37)[mine].split(9):
+        first, last = shares[rank]
+        for start in range(first, last, 9):
+            part = slice(start, min(start + 9, last))
             store.update(scores[part], targets[part], image_ids[part])
             meter.update(scores[part], targets[part])
         results[name] = (store.compute(), meter.compute(), sum(len(rows) for rows in store.scores))

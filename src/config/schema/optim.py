@@ -85,7 +85,7 @@ class SchedulerConfig:
     """What every schedule shares."""
 
     warmup_epochs: float = 0.0
-    """Epochs of linear warm-up from 1 % of lr (constant, cosine and plateau)."""
+    """Epochs of linear warm-up from 1 % of lr (constant and cosine)."""
 
     def __post_init__(self) -> None:
         require(self.warmup_epochs >= 0, "scheduler.warmup_epochs", self.warmup_epochs, "must be >= 0")

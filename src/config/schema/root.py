@@ -51,6 +51,10 @@ class TrainConfig:
         _check_name(self.name)
         require(0 <= self.seed < 2**31, "seed", self.seed, "must lie in 0..2^31-1")
         require_choice("objective", self.objective, OBJECTIVES)
+        thaws = self.model.freeze > 0 and self.model.unfreeze_epoch >= 0
+        alone = not (thaws and self.trainer.devices > 1)
+        rule = "DDP cannot take in parameters that thaw later; trainer.devices=1, or -1 to keep them frozen"
+        require(alone, "model.unfreeze_epoch", self.model.unfreeze_epoch, rule)
 
 
 @dataclass(frozen=True, slots=True)

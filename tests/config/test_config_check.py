@@ -1,0 +1,109 @@
+"""Mistakes on the command line: every one named, with the nearest valid name, before torch is imported."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from src.config.check import CONF_DIR, groups, problems
+from src.config.help import attribute_docs, help_text
+from src.config.schema.loss import FocalConfig
+from src.config.schema.variants import SCHEMAS
+from src.config.store import register
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _registered() -> None:
+    register()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["loss=focl"], "loss=focl: no such choice; did you mean loss=focal?"),
+        (["+experiment=foc"], "did you mean +experiment=focal?"),
+        (["experiment=focal"], "write +experiment=focal"),
+        (["data.bach_size=3"], "data.bach_size: no such key; did you mean data.batch_size?"),
+        (["lr=1"], "did you mean optimizer.lr?"),
+        (["losss=bce"], "did you mean loss?"),
+        (["loss.gama=2"], "did you mean loss.gamma? It belongs to loss=focal"),
+        (["+loss.gama=2"], "loss.gama: no such key"),
+        (["loss.scale=abc"], "loss.scale=abc: must be a number"),
+        (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5: must be a whole number"),
+        (["callbacks.ema=maybe"], "callbacks.ema=maybe: must be true or false"),
+        (["loss=focal", "loss.gamma=-1"], "loss.gamma=-1.0: must be >= 0; 0 gives BCE"),
+        (["data.empty=kep"], "did you mean data.empty=keep?"),
+        (["trainer.precision=fp16", "trainer.device=cpu"], "fp16 needs CUDA"),
+        (["loss=focal,bce"], "several values are a sweep; add -m"),
+        (["model=timm"], "model.name: must be given"),
+        (["loss.gamma"], "cannot be read as key=value"),
+        (["seed=-3"], "seed=-3: must lie in 0..2^31-1"),
+        (["name=../x"], "it names a folder"),
+    ],
+)
+def test_problems__names_key_and_way_out(overrides: list[str], expected: str) -> None:
+    found = problems("config", overrides)
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+def test_problems__all_at_once() -> None:
+    found = problems("config", ["loss.gama=2", "lr=1", "data.batch_size=0", "trainer.accumulate=0", "objective=f1"])
+    assert [line.split(":")[0].split("=")[0] for line in found] == [
+        "loss.gama", "lr", "data.batch_size", "trainer.accumulate", "objective",
+    ]  # fmt: skip
+
+
+def test_problems__unknown_choice_does_not_blame_its_keys() -> None:
+    assert len(problems("config", ["loss=focl", "loss.gamma=2"])) == 1
+
+
+def test_problems__every_job_of_a_sweep_is_checked() -> None:
+    found = problems("config", ["loss=bce,focal", "seed=0,-1"], multirun=True)
+    assert found == ["seed=-1: must lie in 0..2^31-1"]
+
+
+@pytest.mark.parametrize("choice", [(group, name) for group, names in groups().items() for name in names])
+def test_conf__every_choice_composes(choice: tuple[str, str]) -> None:
+    group, name = choice
+    typed = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
+    extra = ["model.name=resnet18"] if choice == ("model", "timm") else []
+    assert problems("config", [typed, *extra]) == []
+
+
+def test_conf__no_targets_and_every_file_names_its_schema() -> None:
+    for path in CONF_DIR.rglob("*.yaml"):
+        text = path.read_text()
+        assert "_target_" not in text, path
+        assert path.parent.name == "experiment" or "- /schema/" in text, path
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_schema__every_field_has_a_docstring(schema: type) -> None:
+    groups_of_root = {"data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug"}
+    undocumented = set(schema.__dataclass_fields__) - set(attribute_docs(schema)) - groups_of_root
+    assert not undocumented
+
+
+def test_help__lists_groups_keys_defaults_and_docs() -> None:
+    text = help_text("config", ["loss=focal"], usage="usage")
+    assert "loss        asl | bce | focal | soft_f1" in text
+    assert "loss.gamma=2.0" in text
+    assert attribute_docs(FocalConfig)["gamma"] in text
+
+
+def test_command_line__typo_exits_before_torch() -> None:
+    """One line, exit code 2, and torch never imported; the time is of a whole process."""
+    code = (
+        "import sys; sys.argv = ['train', 'loss.gama=1']\n"
+        "from src.train import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules, 'numpy' in sys.modules)\n"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["2", "False", "False"]
+    assert done.stderr == "error: loss.gama: no such key; did you mean loss.gamma? It belongs to loss=focal\n"
+    assert time.perf_counter() - started < 30  # a hang, not a benchmark

@@ -1,0 +1,187 @@
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from src.config.schema.data import AugmentConfig
+from src.data.augment import build_eval_transform, build_train_transform
+from src.data.coco import CocoIndex
+from src.data.dataset import BatchLoader, MultiLabelDataset, collate, make_collate
+from src.data.errors import ImageError
+from src.data.order import EpochBatchSampler
+
+SIZE, NUM_IMAGES = 48, 14
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for row in range(NUM_IMAGES):
+        cv2.imwrite(str(root / f"{row}.png"), rng.integers(0, 256, (40 + row, 60, 3), np.uint8))
+    (root / "3.png").write_bytes(b"")
+    return root
+
+
+def make_index() -> CocoIndex:
+    names = [f"{row}.png" for row in range(NUM_IMAGES)]
+    return CocoIndex(
+        image_ids=np.arange(NUM_IMAGES) * 7 + 100,
+        widths=np.full(NUM_IMAGES, 60, np.int32),
+        heights=np.arange(40, 40 + NUM_IMAGES, dtype=np.int32),
+        name_bytes=np.frombuffer("".join(names).encode(), np.uint8),
+        name_offsets=np.cumsum([0, *map(len, names)]),
+        ann_offsets=np.zeros(NUM_IMAGES + 1, np.int64),
+        ann_class=np.zeros(0, np.int32),
+        ann_area=np.zeros(0, np.float32),
+        ann_crowd=np.zeros(0, bool),
+        class_names=("a", "b", "c"),
+        category_ids=np.array([1, 3, 7]),
+        fingerprint="x",
+    )
+
+
+def make_dataset(folder, rows=None, **changes) -> MultiLabelDataset:
+    rows = np.array([row for row in range(NUM_IMAGES) if row != 3] if rows is None else rows)
+    targets = np.random.default_rng(1).integers(0, 2, (len(rows), 3), np.uint8)
+    transform = build_train_transform(AugmentConfig(), SIZE)
+    options = {"rows": rows, "targets": targets, "transform": transform, "seed": 5, "max_pixels": 10**6, **changes}
+    return MultiLabelDataset(make_index(), folder, **options)
+
+
+def loader(dataset, *, workers=0, on_error="raise", epoch=0, batch_size=4) -> BatchLoader:
+    order = EpochBatchSampler(len(dataset), batch_size, seed=2, shuffle=True, drop_last=False)
+    order.set_epoch(epoch)
+    return BatchLoader(
+        dataset,
+        batch_sampler=order,
+        collate_fn=make_collate(image_size=SIZE, on_error=on_error),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        assert torch.equal(one[key], other[key]), key
+
+
+def test_getitem__row_of_the_split_not_of_the_index(folder):
+    dataset = make_dataset(folder, rows=[5, 2], transform=build_eval_transform("squash", SIZE), seed=None)
+    sample = dataset[(0, 1)]
+    assert (sample.row, sample.image_id) == (1, 114)
+    assert sample.image.shape == (SIZE, SIZE, 3)
+    assert dataset.path(1) == folder / "2.png"
+    assert len(dataset) == 2
+
+
+def test_getitem__augmentation_differs_between_epochs_and_rows(folder):
+    dataset = make_dataset(folder, rows=[5, 5])
+    drawn = [dataset[key].image.tobytes() for key in [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]]
+    assert len(set(drawn)) == 5
+    assert dataset[(1, 0)].image.tobytes() == drawn[1]
+
+
+def test_getitem__size_is_checked_against_the_annotations(folder):
+    dataset = make_dataset(folder, rows=[5])
+    dataset._index.heights[5] = 44
+    assert "annotations say 60x44" in dataset[(0, 0)].image.reason
+    dataset._index.heights[5] = 0
+    assert not isinstance(dataset[(0, 0)].image, ImageError)
+
+
+def test_collate__shapes_dtypes_and_memory_format(folder):
+    dataset = make_dataset(folder)
+    samples = [dataset[(0, row)] for row in (4, 0, 7)]
+    batch = collate(samples, image_size=SIZE)
+    assert batch["image"].shape == (3, 3, SIZE, SIZE)
+    assert batch["image"].dtype == batch["target"].dtype == torch.uint8
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(batch["image"][1].permute(1, 2, 0), torch.from_numpy(samples[1].image))
+    assert batch["row"].tolist() == [4, 0, 7]
+    assert batch["image_id"].tolist() == [sample.image_id for sample in samples]
+    assert torch.equal(batch["target"], torch.from_numpy(dataset._targets[[4, 0, 7]]))
+    assert batch["skipped"].tolist() == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_loader__same_batches_for_any_number_of_workers(folder, workers):
+    dataset = make_dataset(folder)
+    for epoch in (0, 3):
+        alone = list(loader(dataset, epoch=epoch))
+        several = list(loader(dataset, workers=workers, epoch=epoch))
+        assert len(alone) == len(several) == 4
+        for one, other in zip(alone, several, strict=True):
+            assert_same(one, other)
+            assert other["image"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_loader__persistent_workers_augment_every_epoch_anew(folder):
+    dataset = make_dataset(folder)
+    batches = loader(dataset, workers=2)
+    for epoch in range(3):
+        batches.batch_sampler.set_epoch(epoch)
+        for one, other in zip(batches, loader(dataset, epoch=epoch), strict=True):
+            assert_same(one, other)
+
+
+def test_loader__global_random_state_is_not_touched(folder):
+    dataset = make_dataset(folder)
+    batches = loader(dataset, workers=1)
+    batches.generator = torch.Generator().manual_seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    list(batches)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader__raise_names_file_reason_and_image_id(folder, workers):
+    dataset = make_dataset(folder, rows=range(NUM_IMAGES))
+    with pytest.raises(ImageError) as caught:
+        list(loader(dataset, workers=workers))
+    assert caught.value.path == folder / "3.png"
+    assert str(caught.value) == f"{folder / '3.png'}: the file is empty (0 bytes) (image id 121)"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loader__skip_leaves_the_broken_out_and_names_them(folder, workers):
+    dataset = make_dataset(folder, rows=range(NUM_IMAGES))
+    batches = list(loader(dataset, workers=workers, on_error="skip"))
+    assert torch.cat([batch["skipped"] for batch in batches]).tolist() == [3]
+    seen = torch.cat([batch["row"] for batch in batches])
+    assert sorted(seen.tolist()) == [row for row in range(NUM_IMAGES) if row != 3]
+    targets = torch.cat([batch["target"] for batch in batches])
+    assert torch.equal(targets, torch.from_numpy(dataset._targets)[seen])
+
+
+def test_loader__a_batch_of_broken_images_only_is_empty_but_shaped(folder):
+    (batch,) = loader(make_dataset(folder, rows=[3, 3]), on_error="skip")
+    assert batch["image"].shape == (0, 3, SIZE, SIZE)
+    assert batch["target"].shape == (0, 3)
+    assert batch["image_id"].dtype == batch["row"].dtype == torch.int64
+    assert sorted(batch["skipped"].tolist()) == [0, 1]
+
+
+def test_loader__plain_dataloader_would_lose_the_error_type(folder):
+    """Why BatchLoader exists; should PyTorch mend this one day, BatchLoader can go."""
+
+    class Raising(torch.utils.data.Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, _):
+            raise ImageError(folder / "3.png", "broken")
+
+    with pytest.raises(Exception, match="broken") as caught:
+        list(DataLoader(Raising(), num_workers=1))
+    assert type(caught.value) is RuntimeError
+
+
+def test_image_error__survives_pickling(folder):
+    error = pickle.loads(pickle.dumps(ImageError(folder / "3.png", "broken")))
+    assert (error.path, error.reason, str(error)) == (folder / "3.png", "broken", f"{folder / '3.png'}: broken")
