@@ -115,7 +115,7 @@ class MultiLabelTask(pl.LightningModule):
         self.train_loss.reset()
         self.train_counts.reset()
         stores = {self.info.monitor_split: self.monitor_scores}
-        if isinstance(self.trainer.val_dataloaders, list) and len(self.trainer.val_dataloaders) > 1:
+        if len(self.trainer.val_dataloaders or ()) > 1:
             stores["val"] = self.val_scores
         for split, store in stores.items():
             metrics |= _prefixed(split, self._report(store))

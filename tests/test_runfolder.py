@@ -21,9 +21,7 @@ def test_replacing__failure_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 def test_predictions__round_trip(tmp_path: Path) -> None:
-    wrote = Predictions(
-        np.float32([[0.25, 1.0]]), np.uint8([[0, 1]]), np.int64([2**40]), ("hair drier", "Zebra ü")
-    )
+    wrote = Predictions(np.float32([[0.25, 1.0]]), np.uint8([[0, 1]]), np.int64([2**40]), ("hair drier", "Zebra ü"))
     RunFolder(tmp_path).write_predictions("val", wrote)
     read = RunFolder(tmp_path).read_predictions("val")
     assert read.class_names == wrote.class_names

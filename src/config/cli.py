@@ -56,7 +56,12 @@ def _noting(task: Task, sweeps: list[str]) -> Task:
     def noted(config: DictConfig) -> Any:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             sweeps.append(HydraConfig.get().sweep.dir)
-        return task(config)
+            return task(config)
+        try:
+            return task(config)
+        except UserError as error:
+            # Here, before Hydra adds lines of its own; in a sweep it notes the failed job and goes on with the next.
+            return _refuse([str(error)])
 
     return noted
 

@@ -2,23 +2,22 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import albumentations as A
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig, DataConfig
 from src.config.schema.training import DebugConfig
 from src.data.augment import build_eval_transform, build_train_transform
 from src.data.coco import CocoIndex, load_index
-from src.data.dataset import BatchLoader, MultiLabelDataset, make_collate
+from src.data.dataset import BatchLoader
 from src.data.errors import DataError
-from src.data.images import single_threaded
+from src.data.loader import Split, split_loader
 from src.data.order import EpochBatchSampler
 from src.data.source import Source, locate
 from src.data.split import holdout_split
@@ -26,20 +25,6 @@ from src.data.targets import Selection, select_targets
 
 _LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM = 2, 3, 4
 """Keep random choices that share the run's seed apart (order and augmentation have streams of their own)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Split:
-    """Images and targets of one split: rows int64 [N] of ``index``, targets uint8 [N, C]."""
-
-    index: CocoIndex
-    image_dir: Path
-    rows: NDArray[np.int64]
-    targets: NDArray[np.uint8]
-
-    def take(self, chosen: NDArray[np.int64]) -> "Split":
-        """The images at positions ``chosen``."""
-        return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
 
 
 class MultiLabelDataModule(pl.LightningDataModule):
@@ -55,6 +40,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         cache_dir: Path,
         num_workers: int,
         pin_memory: bool = False,
+        val_curve: bool = False,
     ) -> None:
         """Store the settings; ``setup`` does the work.
 
@@ -66,6 +52,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
             cache_dir: for the label index and the built-in sample.
             num_workers: loader processes; results do not depend on it.
             pin_memory: copy batches to page-locked memory, for CUDA.
+            val_curve: let ``val_dataloader`` bring val beside the monitor split.
         """
         super().__init__()
         self._data = data
@@ -75,6 +62,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self._cache_dir = cache_dir
         self._num_workers = num_workers
         self._pin_memory = pin_memory
+        self.val_curve = val_curve
         self._splits: dict[str, Split] = {}
         self._counts: dict[str, int] = {}
         self._resume = (0, 0)
@@ -156,9 +144,10 @@ class MultiLabelDataModule(pl.LightningDataModule):
         transform = build_train_transform(self._augment, self._data.image_size)
         return self._loader(split, transform, self.train_order, seed=self._seed, persistent=True)
 
-    def val_dataloader(self) -> BatchLoader:
-        """Loader of the monitor split."""
-        return self._eval_loader(self.monitor_split, persistent=True)
+    def val_dataloader(self) -> list[BatchLoader]:
+        """Loader of the monitor split, and of val too where its curve is asked for."""
+        names = [self.monitor_split, *(["val"] if self.val_curve and self.monitor_split != "val" else [])]
+        return [self._eval_loader(name, persistent=True) for name in names]
 
     def eval_loader(self, split: str) -> BatchLoader:
         """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once."""
@@ -185,26 +174,15 @@ class MultiLabelDataModule(pl.LightningDataModule):
     def _loader(
         self, split: Split, transform: A.Compose, order: EpochBatchSampler, *, seed: int | None, persistent: bool
     ) -> BatchLoader:
-        dataset = MultiLabelDataset(
-            split.index,
-            split.image_dir,
-            rows=split.rows,
-            targets=split.targets,
-            transform=transform,
+        return split_loader(
+            split,
+            self._data,
+            transform,
+            order,
             seed=seed,
-            max_pixels=self._data.max_pixels,
-        )
-        return BatchLoader(
-            dataset,
-            batch_sampler=order,
-            collate_fn=make_collate(image_size=self._data.image_size, on_error=self._data.on_error),
             num_workers=self._num_workers,
-            persistent_workers=persistent and self._num_workers > 0,
-            prefetch_factor=2 if self._num_workers > 0 else None,
+            persistent=persistent,
             pin_memory=self._pin_memory,
-            worker_init_fn=single_threaded,
-            # Its own generator: starting workers would otherwise draw from the global one, and a resumed run differ.
-            generator=torch.Generator().manual_seed(self._seed),
         )
 
     def _select(self, annotations: Path, image_dir: Path) -> tuple[CocoIndex, Selection]:

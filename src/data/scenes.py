@@ -10,12 +10,12 @@ from src.data.shapes import COLOURS, OUTLINES, Image, Look, Stamp, blend, draw
 
 SIDES = (96, 112, 128, 144, 160)
 """Widths and heights, pixels."""
-MIN_VISIBLE = 0.6
+MIN_VISIBLE = 0.65
 """Share of its own pixels that every object keeps visible."""
 
 _ATTEMPTS = 40
 _DULL_COLOURS = ("grey", "beige", "olive", "slate")
-_BRIGHT_CLUTTER = 0.2
+_BRIGHT_CLUTTER = 0.15
 """Share of the clutter in the classes' colours: there, only the shape tells that it is no class."""
 
 
@@ -107,7 +107,7 @@ def grain(rng: np.random.Generator, image: Image, bank: NDArray[np.int16]) -> Im
 def _stamps(request: Request, rng: np.random.Generator, size: tuple[int, int], shrink: float) -> list[Stamp]:
     """One try at drawing ``request`` at a random place; a crowd is a heap of small copies."""
     short = min(size)
-    radius = shrink * short * rng.uniform(0.16, 0.25) * (0.55 if request.crowd else 1.0)
+    radius = shrink * short * rng.uniform(0.17, 0.27) * (0.55 if request.crowd else 1.0)
     margin = radius * (2.2 if request.crowd else 0.8)
     centre = rng.uniform((margin, margin), (size[0] - margin, size[1] - margin))
     offsets = rng.normal(0, 1.6 * radius, (int(rng.integers(8, 13)), 2)) if request.crowd else np.zeros((1, 2))

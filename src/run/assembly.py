@@ -56,6 +56,7 @@ def build_data(config: TrainConfig, hardware: Hardware) -> MultiLabelDataModule:
         cache_dir=Path(config.cache_dir),
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
+        val_curve=config.trainer.val_curve,
     )
     data.setup("fit")
     return data

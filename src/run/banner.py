@@ -26,6 +26,7 @@ def banner(
     figures = model_figures(task.model.network, config.data.image_size)
     model, loss = type(config.model).__name__.removesuffix("Config"), type(config.loss).__name__.removesuffix("Config")
     found = {key.replace("_", " "): value for key, value in data.counts().items() if value or key.endswith("images")}
+    gmac = f"{figures.gmac:.2f}" if figures.gmac >= 1 else f"{figures.gmac:.3f}"
     counts = ", ".join(f"{value:,} {key}" for key, value in found.items())
     source = "built-in sample" if data.source.is_sample else data.source.name
     monitor = {
@@ -40,7 +41,7 @@ def banner(
         f"{summary.imbalance_ratio:.0f}:1, {summary.neg_pos:.1f} negatives per positive"
         f"{f', {len(summary.absent_classes)} classes absent' if summary.absent_classes else ''}",
         "model": f"{model}, {figures.parameters:,} parameters, {figures.leaf_modules} leaf modules, "
-        f"{figures.activation_mb:.2f} MB activations, {figures.gmac:.{2 if figures.gmac >= 1 else 3}f} GMAC at {config.data.image_size} px",
+        f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
         f"{type(config.scheduler).__name__.removesuffix('Config')}, {config.trainer.max_epochs} epochs, "
         f"batch {config.data.batch_size}",

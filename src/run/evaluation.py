@@ -49,7 +49,7 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     keep_freed_memory()
     run = RunFolder(find_run(wish.run, output_dir=wish.output_dir))
     config = run_config(run)
-    config.cache_dir = wish.cache_dir
+    config.cache_dir = wish.cache_dir or config.cache_dir
     hardware = choose(device=wish.device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
     checkpoint = load_checkpoint(run.best if wish.checkpoint == "best" else run.last)
     class_names = tuple(checkpoint["stamp"]["class_names"])
@@ -83,7 +83,7 @@ def _own(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware) -> Input
 
 def _other_folder(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware, class_names: tuple[str, ...]) -> Input:
     if wish.split == "holdout":
-        raise ConfigError("split=holdout: a holdout is a part of the run's own train; with data.root, split=val or train")
+        raise ConfigError("split=holdout: that is a part of the run's own train; with data.root, split=val or train")
     root = Path(str(wish.data.root)).expanduser()
     layout = config.data if isinstance(config.data, CocoConfig) else CocoConfig()
     annotations, images = {
@@ -95,7 +95,7 @@ def _other_folder(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware,
         root / (wish.data.images or images),
         class_names=class_names,
         data=_with_loading(config.data, wish),
-        cache_dir=Path(wish.cache_dir),
+        cache_dir=Path(config.cache_dir),
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
     )
@@ -145,6 +145,6 @@ def _print(content: Mapping[str, Any], predictions: Predictions, path: Path, jso
     title = f"{len(predictions.scores):,} images of {content['split']}, data {content['data']}"
     absent = content["absent_classes"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
-    everything = metrics_table(metrics, title="all metrics at 0.5, _tuned at fitted thresholds")
+    everything = metrics_table(metrics, title="every metric")
     lines = "\n".join([*notes, f"written to {path}", f"           {json_path}"])
     console().print(Group(everything, closing_table(rows, title=title), lines))

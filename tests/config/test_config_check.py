@@ -82,7 +82,18 @@ def test_conf__no_targets_and_every_file_names_its_schema() -> None:
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_schema__every_field_has_a_docstring(schema: type) -> None:
-    groups_of_root = {"data", "augment", "model", "loss", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug"}
+    groups_of_root = {
+        "data",
+        "augment",
+        "model",
+        "loss",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "callbacks",
+        "logger",
+        "debug",
+    }
     undocumented = set(schema.__dataclass_fields__) - set(attribute_docs(schema)) - groups_of_root
     assert not undocumented
 

@@ -99,7 +99,7 @@ def test_setup__without_holdout_val_is_monitored(cache):
     module = ready(cache, holdout=0.0)
     assert module.monitor_split == "val"
     assert len(module.targets("train")) == TRAIN_IMAGES
-    assert rows(module.val_dataloader()) == rows(module.eval_loader("val"))
+    assert rows(module.val_dataloader()[0]) == rows(module.eval_loader("val"))
 
 
 def test_setup__limit_comes_after_the_holdout(cache):
@@ -129,7 +129,7 @@ def test_overfit__trains_and_scores_on_the_same_images(cache):
     module = ready(cache, debug=DebugConfig(overfit_images=12))
     assert module.monitor_split == "train"
     assert len(module.targets("train")) == 12
-    seen = [row for batch in rows(module.val_dataloader()) for row in batch]
+    seen = [row for batch in rows(module.val_dataloader()[0]) for row in batch]
     assert seen == list(range(12))
     with pytest.raises(DataError, match="holdout"):
         module.targets("holdout")

@@ -107,8 +107,8 @@ class EvaluateConfig:
     """Folder for evaluation.json and predictions; null writes into the run."""
     output_dir: str = "outputs"
     """Where run=latest looks."""
-    cache_dir: str = "data/cache"
-    """Where indexes are cached."""
+    cache_dir: str | None = None
+    """Where indexes are cached; null takes the run's."""
     data: EvaluateDataConfig = field(default_factory=EvaluateDataConfig)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,75 @@
+"""The images of one split, and batches of them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import albumentations as A
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from src.config.schema.data import DataConfig
+from src.data.coco import CocoIndex
+from src.data.dataset import BatchLoader, MultiLabelDataset, make_collate
+from src.data.images import single_threaded
+from src.data.order import EpochBatchSampler
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Images and targets of one split: rows int64 [N] of ``index``, targets uint8 [N, C]."""
+
+    index: CocoIndex
+    image_dir: Path
+    rows: NDArray[np.int64]
+    targets: NDArray[np.uint8]
+
+    def take(self, chosen: NDArray[np.int64]) -> "Split":
+        """The images at positions ``chosen``."""
+        return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
+
+
+def split_loader(
+    split: Split,
+    data: DataConfig,
+    transform: A.Compose,
+    order: EpochBatchSampler,
+    *,
+    seed: int | None,
+    num_workers: int,
+    persistent: bool = False,
+    pin_memory: bool = False,
+) -> BatchLoader:
+    """Batches of a split.
+
+    Args:
+        split: images and targets.
+        data: image size, what to do with broken images, pixel limit.
+        transform: uint8 image to uint8 image of ``data.image_size``.
+        order: which keys make up which batch.
+        seed: run seed of a random ``transform``; None where nothing is random.
+        num_workers: loader processes.
+        persistent: keep them between epochs.
+        pin_memory: copy batches to page-locked memory, for CUDA.
+    """
+    dataset = MultiLabelDataset(
+        split.index,
+        split.image_dir,
+        rows=split.rows,
+        targets=split.targets,
+        transform=transform,
+        seed=seed,
+        max_pixels=data.max_pixels,
+    )
+    return BatchLoader(
+        dataset,
+        batch_sampler=order,
+        collate_fn=make_collate(image_size=data.image_size, on_error=data.on_error),
+        num_workers=num_workers,
+        persistent_workers=persistent and num_workers > 0,
+        prefetch_factor=2 if num_workers > 0 else None,
+        pin_memory=pin_memory,
+        worker_init_fn=single_threaded,
+        # Its own generator: starting workers would otherwise draw from the global one, and a resumed run differ.
+        generator=torch.Generator().manual_seed(seed or 0),
+    )
