@@ -85,8 +85,8 @@ class Canvas:
 
 def background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     """Muted, uneven ground with a few lines, uint8 [h, w, 3]."""
-    base = rng.uniform(70, 190)
-    grid = base + rng.normal(0, 22, (4, 4, 1)) + rng.normal(0, 5, (4, 4, 3)) + rng.normal(0, 6, 3)
+    base = rng.uniform(90, 170)
+    grid = base + rng.normal(0, 18, (4, 4, 1)) + rng.normal(0, 5, (4, 4, 3)) + rng.normal(0, 6, 3)
     ground = cv2.resize(grid.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
     image: Image = np.clip(ground, 0, 255).astype(np.uint8)
     for _ in range(rng.integers(0, 4)):

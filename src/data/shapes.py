@@ -15,17 +15,17 @@ Points = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 40, 44),
-    "blue": (36, 84, 204),
-    "green": (44, 160, 60),
-    "yellow": (244, 208, 44),
-    "orange": (244, 130, 24),
-    "purple": (136, 52, 184),
-    "pink": (244, 128, 184),
-    "cyan": (44, 190, 214),
-    "white": (242, 242, 238),
+    "red": (224, 32, 36),
+    "blue": (28, 72, 220),
+    "green": (36, 168, 52),
+    "yellow": (250, 216, 30),
+    "orange": (248, 128, 16),
+    "purple": (108, 36, 168),
+    "pink": (240, 60, 196),
+    "cyan": (24, 204, 224),
+    "white": (246, 246, 244),
     "brown": (124, 78, 44),
-    "black": (26, 26, 30),
+    "black": (18, 18, 22),
     "grey": (128, 128, 132),
     "beige": (200, 184, 150),
     "olive": (112, 112, 60),
@@ -199,8 +199,8 @@ def draw(
     fixed = [np.rint((contour - offset) * scale).astype(np.int32) for contour in contours]
     cv2.fillPoly(alpha, fixed, 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL_BITS)
 
-    shade = rng.uniform(0.78, 1.08)
-    tint = rng.normal(0, 10, 3)
+    shade = rng.uniform(0.85, 1.08)
+    tint = rng.normal(0, 8, 3)
     first = np.clip(np.array(COLOURS[look.colour]) * shade + tint, 0, 255).astype(np.uint8)
     fill = np.empty((*alpha.shape, 3), np.uint8)
     fill[:] = first

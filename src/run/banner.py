@@ -11,6 +11,8 @@ from src.models.figures import model_figures
 from src.run.hardware import Hardware
 from src.task import MultiLabelTask
 
+COCO_CLASSES = 80
+
 
 def banner(
     config: TrainConfig,
@@ -26,6 +28,9 @@ def banner(
     figures = model_figures(task.model.network, config.data.image_size)
     model, loss = type(config.model).__name__.removesuffix("Config"), type(config.loss).__name__.removesuffix("Config")
     found = {key.replace("_", " "): value for key, value in data.counts().items() if value or key.endswith("images")}
+    # Per class the head has one weight per feature and a bias.
+    other = (COCO_CLASSES - data.num_classes) * (task.model.head.in_features + 1)
+    with_coco = f" ({figures.parameters + other:,} with COCO's {COCO_CLASSES} classes)" if other else ""
     gmac = f"{figures.gmac:.2f}" if figures.gmac >= 1 else f"{figures.gmac:.3f}"
     counts = ", ".join(f"{value:,} {key}" for key, value in found.items())
     source = "built-in sample" if data.source.is_sample else data.source.name
@@ -40,7 +45,7 @@ def banner(
         "imbalance": f"{data.num_classes} classes, {summary.labels_mean:.2f} labels per image, most : least frequent "
         f"{summary.imbalance_ratio:.0f}:1, {summary.neg_pos:.1f} negatives per positive"
         f"{f', {len(summary.absent_classes)} classes absent' if summary.absent_classes else ''}",
-        "model": f"{model}, {figures.parameters:,} parameters, {figures.leaf_modules} leaf modules, "
+        "model": f"{model}, {figures.parameters:,} parameters{with_coco}, {figures.leaf_modules} leaf modules, "
         f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
         f"{type(config.scheduler).__name__.removesuffix('Config')}, {config.trainer.max_epochs} epochs, "

@@ -9,6 +9,7 @@ import yaml
 from rich.console import Group
 from torch import Tensor
 
+from src.allocator import keep_freed_memory
 from src.analysis.imbalance import constant_baselines
 from src.analysis.thresholds import Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
@@ -20,7 +21,7 @@ from src.data.folder import FolderSplit, open_folder
 from src.report.tables import closing_table, console, metrics_table
 from src.run.assembly import build_data, restore_model
 from src.run.finish import report
-from src.run.hardware import Hardware, choose, keep_freed_memory
+from src.run.hardware import Hardware, choose
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, find_run
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from rich.console import Group
 
+from src.allocator import release_freed_memory
 from src.analysis.imbalance import constant_baselines, groups
 from src.analysis.thresholds import Thresholds, fit_thresholds
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
@@ -41,6 +42,7 @@ def finish(
     seconds: float,
 ) -> None:
     """Predict on the fitting split and on val, fit thresholds on the former only, write and print the result."""
+    release_freed_memory()
     predictions, fitted_on = _predict(config, folder, data, hardware)
     thresholds = fit_thresholds(
         predictions[fitted_on].scores,

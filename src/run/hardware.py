@@ -1,6 +1,5 @@
-"""What this machine offers, and what the run takes of it: device, precision, workers, allocator."""
+"""What this machine offers, and what the run takes of it: device, precision, workers."""
 
-import ctypes
 import os
 import resource
 import sys
@@ -12,8 +11,6 @@ import torch
 from src.config.schema.errors import ConfigError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +77,6 @@ def cpu_has_bfloat16() -> bool:
     """Whether bfloat16 runs in hardware (x86: AVX512-BF16 or AMX; Arm: BF16), as PyTorch detects it."""
     found = torch.cpu.get_capabilities()
     return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve_bf16"))
-
-
-def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep freed memory; True where it took effect.
-
-    By default every activation above 128 kB is returned to the system and faulted back in at the next step, which is
-    half of the time of a CPU training step. Must run before the first large allocation. Elsewhere (musl, macOS,
-    Windows) nothing is done.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    libc = ctypes.CDLL(None)
-    if not hasattr(libc, "mallopt") or not hasattr(libc, "gnu_get_libc_version"):
-        return False
-    return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def peak_memory_mb(device: str) -> float:

@@ -10,9 +10,11 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
+from src.allocator import keep_freed_memory
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.callbacks.checkpoints import RunCheckpoint, progress
 from src.callbacks.ema import EMA, decay_per_step
+from src.callbacks.memory import TrimBeforeFork
 from src.callbacks.numerics import WatchNumerics
 from src.callbacks.progress import EpochBar, epoch_line
 from src.callbacks.records import EpochRecords
@@ -26,7 +28,7 @@ from src.run.assembly import build_data, build_task, resolve
 from src.run.banner import banner
 from src.run.environment import describe_environment
 from src.run.finish import Outcome, finish
-from src.run.hardware import Hardware, choose, keep_freed_memory
+from src.run.hardware import Hardware, choose
 from src.run.loggers import build_loggers
 from src.runfolder import Record, RunFolder, replacing
 from src.task import MultiLabelTask
@@ -124,7 +126,7 @@ def _callbacks(
 ) -> list[pl.Callback]:
     """In the order Lightning calls them: average, check, record, show, save, stop."""
     shown, wanted = console(), config.callbacks.progress
-    callbacks: list[pl.Callback] = [WatchNumerics(), records]
+    callbacks: list[pl.Callback] = [TrimBeforeFork(), WatchNumerics(), records]
     if wanted == "rich" or (wanted == "auto" and shown.is_terminal):
         callbacks.append(EpochBar(shown))
     if config.callbacks.ema:
