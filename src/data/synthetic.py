@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from src.data.scenes import Placed, Request, compose
 from src.data.shapes import Look
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of the folder name: raised when the generator draws something else for the same settings."""
 
 _EMPTY_SHARE = 0.02

@@ -24,7 +24,7 @@ from src.run.hardware import Hardware
 from src.runfolder import Predictions
 from src.task import MultiLabelTask, TaskInfo
 
-SAMPLE_SIZE, SAMPLE_EPOCHS = 96, 14
+SAMPLE_SIZE, SAMPLE_EPOCHS = 96, 12
 PHOTO_SIZE, PHOTO_EPOCHS = 224, 15
 
 

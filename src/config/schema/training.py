@@ -10,7 +10,7 @@ class TrainerConfig:
     """How long and on what."""
 
     max_epochs: int = 0
-    """Passes over train; 0 takes 14 for the built-in sample, 15 for photographs."""
+    """Passes over train; 0 takes 12 for the built-in sample, 15 for photographs."""
     device: str = "auto"
     """auto | cpu | cuda."""
     devices: int = 1
