@@ -76,7 +76,7 @@ class MultiLabelTask(pl.LightningModule):
         self.train_loss = MeanMetric()
         self.train_counts = CountMeter(num_classes, groups_C=info.frequency_groups_C)
         self.monitor_scores, self.val_scores = ScoreStore(num_classes), ScoreStore(num_classes)
-        self.skipped_rows: set[int] = set()
+        self.skipped: set[tuple[str, int]] = set()
         self._schedule: Schedule | None = None
         self._plateau_state: dict[str, Any] | None = None
 
@@ -92,7 +92,7 @@ class MultiLabelTask(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor | None:
         """Loss of one batch; None where every image of it was broken and skipped."""
-        self._note_skipped(batch)
+        self._note_skipped("train", batch)
         if not len(batch["image"]):
             return None
         logits_BC = self(batch["image"])
@@ -103,7 +103,7 @@ class MultiLabelTask(pl.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Collect exact scores; the first loader is the monitored split, a second one is val."""
-        self._note_skipped(batch)
+        self._note_skipped("val" if dataloader_idx else self.info.monitor_split, batch)
         store = self.val_scores if dataloader_idx else self.monitor_scores
         if len(batch["image"]):
             store.update(self(batch["image"]).float().sigmoid(), batch["target"], batch["image_id"])
@@ -120,7 +120,8 @@ class MultiLabelTask(pl.LightningModule):
         for split, store in stores.items():
             metrics |= _prefixed(split, self._report(store))
             store.reset()
-        self.log_dict({key: torch.tensor(value, dtype=torch.float64).float() for key, value in metrics.items()})
+        values = {key: torch.tensor(value, dtype=torch.float32) for key, value in metrics.items()}
+        self.log_dict(values, logger=False)  # the record of the epoch goes to the loggers, once
 
     def on_train_epoch_start(self) -> None:
         """Let frozen stages train from the configured epoch on."""
@@ -174,9 +175,8 @@ class MultiLabelTask(pl.LightningModule):
         report = score_report(scores_NC.cpu(), targets_NC.cpu(), groups_C=self.info.frequency_groups_C)
         return report | self.tuned(scores_NC.cpu().numpy(), targets_NC.cpu().numpy())
 
-    def _note_skipped(self, batch: Mapping[str, Tensor]) -> None:
-        if len(batch["skipped"]):
-            self.skipped_rows.update(batch["skipped"].tolist())
+    def _note_skipped(self, split: str, batch: Mapping[str, Tensor]) -> None:
+        self.skipped.update((split, row) for row in batch["skipped"].tolist())
 
 
 def _prefixed(split: str, metrics: Mapping[str, float]) -> dict[str, float]:

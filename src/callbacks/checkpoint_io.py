@@ -1,5 +1,6 @@
 """Checkpoint files that survive a crash at any moment."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,13 @@ class AtomicCheckpointIO(CheckpointIO):
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target, "wb") as file:
                 torch.save(checkpoint, file)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
+            # torch's zip writer hides a full disk behind a RuntimeError of its own
+            reason = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(reason, OSError):
+                raise
             raise CheckpointError(
-                f"{target}: cannot be written ({error.strerror}); free space or choose output_dir="
+                f"{target}: cannot be written ({reason.strerror}); free space or choose output_dir="
             ) from error
 
     def load_checkpoint(
@@ -54,10 +59,12 @@ def load_checkpoint(path: Path, *, map_location: Any | None = "cpu") -> dict[str
     Raises:
         CheckpointError: missing, damaged, or holding more than plain data.
     """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; the run ended before its first epoch did")
+    if not zipfile.is_zipfile(path):  # torch takes anything else for a pickle of old, and fails in many ways
+        raise CheckpointError(f"{path}: damaged, or no checkpoint")
     try:
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint; the run ended before its first epoch did") from None
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({str(error).splitlines()[0]})") from error
     except Exception as error:

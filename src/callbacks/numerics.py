@@ -29,10 +29,9 @@ class WatchNumerics(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add up the loss; look at it now and then."""
-        if outputs is None:
-            return
-        loss = outputs["loss"].detach()
-        self._sum = loss if self._sum is None else self._sum + loss
+        if outputs:  # empty where every image of the batch was broken
+            loss = outputs["loss"].detach()
+            self._sum = loss if self._sum is None else self._sum + loss
         if (batch_idx + 1) % self.every == 0 or trainer.is_last_batch:
             self._check(trainer, batch_idx)
 

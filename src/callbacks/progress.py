@@ -45,7 +45,7 @@ class EpochBar(pl.Callback):
         if self._task is None or (now - self._shown < self._refresh_seconds and not trainer.is_last_batch):
             return
         self._shown = now
-        loss = float(outputs["loss"]) if outputs is not None else float("nan")
+        loss = float(outputs["loss"]) if outputs else float("nan")
         self._progress.update(
             self._task, completed=batch_idx + 1, loss=loss, speed=self._images / (now - self._started)
         )

@@ -27,8 +27,15 @@ class StopOnSignal(pl.Callback):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._receive)
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the signals back: ``teardown`` comes after Lightning gave back its own, and never after an error."""
+        self._give_back()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the signals back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -43,8 +50,12 @@ class StopOnSignal(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop here where asked to; after an epoch's last step the epoch is scored and saved first."""
-        if self._received is not None and not trainer.is_last_batch:
+        """Stop here where asked to; after an epoch's last step the epoch is scored and saved first.
+
+        Gradients that wait for an optimizer step are in no checkpoint, so that step comes first.
+        """
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self._received is not None and stepped and not trainer.is_last_batch:
             self._checkpoint.save_last(trainer)
             raise Interrupted(self._received)
 

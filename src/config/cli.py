@@ -31,6 +31,8 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
         after_sweep: called with the sweep's folder when a multirun ends, however it ends.
     """
     register()
+    # argparse takes overrides in one piece only; -m may stand anywhere among them
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in ("-m", "--multirun"))
     arguments = get_args_parser().parse_args()
     overrides: list[str] = arguments.overrides
     if arguments.help:

@@ -107,7 +107,7 @@ def grain(rng: np.random.Generator, image: Image, bank: NDArray[np.int16]) -> Im
 def _stamps(request: Request, rng: np.random.Generator, size: tuple[int, int], shrink: float) -> list[Stamp]:
     """One try at drawing ``request`` at a random place; a crowd is a heap of small copies."""
     short = min(size)
-    radius = shrink * short * rng.uniform(0.17, 0.27) * (0.55 if request.crowd else 1.0)
+    radius = shrink * short * rng.uniform(0.2, 0.3) * (0.55 if request.crowd else 1.0)
     margin = radius * (2.2 if request.crowd else 0.8)
     centre = rng.uniform((margin, margin), (size[0] - margin, size[1] - margin))
     offsets = rng.normal(0, 1.6 * radius, (int(rng.integers(8, 13)), 2)) if request.crowd else np.zeros((1, 2))
@@ -171,9 +171,9 @@ def compose(
     """
     width, height = (int(side) for side in rng.choice(SIDES, 2))
     canvas = Canvas(background(rng, (width, height)))
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(0, 3)):
         clutter(canvas, rng, taken)
     placed = [place(canvas, request, rng) for request in requests]
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(rng.integers(0, 2)):
         clutter(canvas, rng, taken)
     return grain(rng, canvas.image, bank), [found for found in placed if found is not None]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from src.data.scenes import Placed, Request, compose
 from src.data.shapes import Look
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 4
 """Part of the folder name: raised when the generator draws something else for the same settings."""
 
 _EMPTY_SHARE = 0.02
@@ -43,30 +43,30 @@ class ToyClass:
 
 
 TOY_CLASSES = (
-    ToyClass(1, "red ball", "sport", Look("disc", "red"), 0.29),
-    ToyClass(2, "blue brick", "building", Look("rectangle", "blue"), 0.27),
+    ToyClass(1, "red ball", "sport", Look("disc", "red"), 0.26),
+    ToyClass(2, "blue brick", "building", Look("rectangle", "blue"), 0.26),
     ToyClass(3, "green leaf", "plant", Look("leaf", "green"), 0.26),
-    ToyClass(4, "yellow star", "sky", Look("star", "yellow"), 0.25),
-    ToyClass(5, "orange cone", "street", Look("triangle", "orange"), 0.23, "blue brick", 0.5),
-    ToyClass(6, "pink ring", "sport", Look("ring", "pink"), 0.21),
-    ToyClass(8, "white cloud", "sky", Look("cloud", "white"), 0.19),
-    ToyClass(10, "black cross", "sign", Look("cross", "black"), 0.17),
-    ToyClass(11, "cyan drop", "sky", Look("drop", "cyan"), 0.15, "white cloud", 0.6),
-    ToyClass(13, "purple heart", "sign", Look("heart", "purple"), 0.13),
-    ToyClass(14, "striped flag", "sign", Look("rectangle", "red", "stripes"), 0.11),
-    ToyClass(15, "yellow moon", "sky", Look("crescent", "yellow"), 0.095, "yellow star", 0.7),
-    ToyClass(18, "dotted ball", "sport", Look("disc", "red", "dots"), 0.08),
-    ToyClass(20, "checked tile", "building", Look("square", "black", "checks"), 0.065),
-    ToyClass(21, "pink flower", "plant", Look("flower", "pink"), 0.055, "green leaf", 0.8),
-    ToyClass(22, "orange bolt", "sky", Look("bolt", "orange"), 0.045),
-    ToyClass(24, "blue ball", "sport", Look("disc", "blue"), 0.037, "red ball", 0.7),
-    ToyClass(27, "purple gem", "treasure", Look("rhombus", "purple"), 0.03),
-    ToyClass(28, "brown house", "building", Look("house", "brown"), 0.025, "striped flag", 0.6),
-    ToyClass(31, "green arrow", "sign", Look("arrow", "green"), 0.02),
-    ToyClass(33, "striped kite", "sport", Look("rhombus", "blue", "stripes", "yellow"), 0.016),
-    ToyClass(34, "cyan gear", "building", Look("gear", "cyan"), 0.012),
-    ToyClass(36, "red bow tie", "treasure", Look("bowtie", "red"), 0.009),
-    ToyClass(39, "green clover", "plant", Look("clover", "green"), 0.0055, "green leaf", 0.5),
+    ToyClass(4, "yellow star", "sky", Look("star", "yellow"), 0.26),
+    ToyClass(5, "orange cone", "street", Look("triangle", "orange"), 0.26, "blue brick", 0.5),
+    ToyClass(6, "pink ring", "sport", Look("ring", "pink"), 0.25),
+    ToyClass(8, "black cross", "sign", Look("cross", "black"), 0.12),
+    ToyClass(10, "dotted ball", "sport", Look("disc", "red", "dots"), 0.1),
+    ToyClass(11, "striped flag", "sign", Look("rectangle", "red", "stripes"), 0.085),
+    ToyClass(13, "checked tile", "building", Look("square", "black", "checks"), 0.07),
+    ToyClass(14, "white cloud", "sky", Look("cloud", "white"), 0.06),
+    ToyClass(15, "cyan drop", "sky", Look("drop", "cyan"), 0.052, "white cloud", 0.6),
+    ToyClass(18, "purple heart", "sign", Look("heart", "purple"), 0.046),
+    ToyClass(20, "yellow moon", "sky", Look("crescent", "yellow"), 0.04, "yellow star", 0.7),
+    ToyClass(21, "pink flower", "plant", Look("flower", "pink"), 0.035, "green leaf", 0.8),
+    ToyClass(22, "orange bolt", "sky", Look("bolt", "orange"), 0.03),
+    ToyClass(24, "blue ball", "sport", Look("disc", "blue"), 0.026, "red ball", 0.7),
+    ToyClass(27, "purple gem", "treasure", Look("rhombus", "purple"), 0.022),
+    ToyClass(28, "brown house", "building", Look("house", "brown"), 0.019, "striped flag", 0.6),
+    ToyClass(31, "green arrow", "sign", Look("arrow", "green"), 0.016),
+    ToyClass(33, "striped kite", "sport", Look("rhombus", "blue", "stripes", "yellow"), 0.013),
+    ToyClass(34, "cyan gear", "building", Look("gear", "cyan"), 0.0105),
+    ToyClass(36, "red bow tie", "treasure", Look("bowtie", "red"), 0.008),
+    ToyClass(39, "green clover", "plant", Look("clover", "green"), 0.005, "green leaf", 0.5),
 )
 """The classes, most frequent first; category ids have holes as COCO's do."""
 

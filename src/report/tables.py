@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -65,9 +66,9 @@ def sweep_rows(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for path in folder.glob("*/summary.json"):
         command_line = path.parent / "overrides.yaml"
-        overrides = [line.removeprefix("- ").strip("'\"") for line in command_line.read_text().splitlines()]
+        overrides = [str(text) for text in yaml.safe_load(command_line.read_text())]
         rows.append({"job": path.parent.name, "overrides": overrides, **json.loads(path.read_text())})
-    return sorted(rows, key=lambda row: (-(row.get("objective") or float("-inf")), row["job"]))
+    return sorted(rows, key=lambda row: (-row.get("objective", float("-inf")), row["job"]))
 
 
 def swept_keys(overrides: Sequence[Sequence[str]]) -> list[str]:

@@ -1,6 +1,8 @@
 """The imbalance, label-health and image-health report of a data set."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
         path = Path(config.output)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, "w") as file:
-            json.dump(content, file, indent=2, default=float)
+            json.dump(_without_infinities(content), file, indent=2, default=float, allow_nan=False)
     return content
 
 
@@ -82,6 +84,15 @@ def strongest_pairs(targets_NC: np.ndarray, table: pd.DataFrame) -> list[dict[st
         for i, j in rows
         if lift_CC[i, j] > 1
     ]
+
+
+def _without_infinities(value: Any) -> Any:
+    """JSON has no infinity and no NaN (ratios where a class is absent): null stands for them."""
+    if isinstance(value, Mapping):
+        return {key: _without_infinities(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_infinities(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain_health(health: ImageHealth) -> dict[str, Any]:

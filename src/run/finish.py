@@ -43,6 +43,7 @@ def finish(
 ) -> None:
     """Predict on the fitting split and on val, fit thresholds on the former only, write and print the result."""
     release_freed_memory()
+    data.trainer = None  # under DDP this process now scores every image, not its share
     predictions, fitted_on = _predict(config, folder, data, hardware)
     thresholds = fit_thresholds(
         predictions[fitted_on].scores,

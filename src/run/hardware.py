@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -73,10 +74,14 @@ def _precision(device: str, wanted: str) -> tuple[Precision, str]:
     return "32-true", "this CPU has no bfloat16"
 
 
-def cpu_has_bfloat16() -> bool:
-    """Whether bfloat16 runs in hardware (x86: AVX512-BF16 or AMX; Arm: BF16), as PyTorch detects it."""
-    found = torch.cpu.get_capabilities()
-    return any(bool(found.get(name)) for name in ("avx512_bf16", "amx_bf16", "amx_tile", "bf16", "sve_bf16"))
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether bfloat16 multiplies in hardware: AVX512-BF16 or AMX on x86, BF16 on Arm.
+
+    Read from Linux's list of flags, since torch's own question has another name in each of the versions we support;
+    elsewhere the answer is no, and training runs in float32.
+    """
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
 
 
 def peak_memory_mb(device: str) -> float:

@@ -1,7 +1,6 @@
 """Scores of a whole split, in float32, whatever precision the run trained in."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,12 +39,3 @@ def predict(
         ids_N[order],
         tuple(class_names),
     )
-
-
-def plain(value: Any) -> Any:
-    """A nested config of plain dicts, lists and scalars: what ``weights_only`` loading accepts."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

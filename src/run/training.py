@@ -2,13 +2,16 @@
 
 import logging
 import math
+import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
 import yaml
+from rich.console import Console
 
 from src.allocator import keep_freed_memory
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
@@ -47,19 +50,12 @@ def train(job: Job) -> float:
     keep_freed_memory()
     _quiet_libraries()
     config, folder = job.config, RunFolder(job.folder)
-    wish = config.trainer
-    hardware = choose(
-        device=wish.device, precision=wish.precision, num_threads=wish.num_threads, num_workers=config.data.num_workers
-    )
-    resolve(config)
-    data = build_data(config, hardware)
-    task = build_task(config, data)
-    _claim(folder, job)
-    environment = describe_environment(
-        hardware, data_name=data.source.name, is_sample=data.source.is_sample, fingerprint=data.fingerprint
-    )
-    folder.write_json("env.json", environment)
-    console().print(banner(config, data, task, hardware, folder.path, resumed=job.resumed))
+    _refuse_taken(folder, job)
+    with _leaving_nothing(folder):
+        hardware, data, task = _prepare(config)
+    if _is_first_process():
+        _open(folder, job, hardware, data)
+        console().print(banner(config, data, task, hardware, folder.path, resumed=job.resumed))
     started = time.perf_counter()
     try:
         outcome = _fit(config, folder, data, task, hardware, resumed=job.resumed)
@@ -69,6 +65,16 @@ def train(job: Job) -> float:
         _note_end(folder, error, config, started)
         raise
     return outcome.objective
+
+
+def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, MultiLabelTask]:
+    wish = config.trainer
+    hardware = choose(
+        device=wish.device, precision=wish.precision, num_threads=wish.num_threads, num_workers=config.data.num_workers
+    )
+    resolve(config)
+    data = build_data(config, hardware)
+    return hardware, data, build_task(config, data)
 
 
 def _fit(
@@ -86,7 +92,8 @@ def _fit(
         every_steps=config.callbacks.checkpoint_steps,
         patience=config.callbacks.early_stopping,
     )
-    records = EpochRecords(folder, _announcer(config, data.monitor_split))
+    shown = console()
+    records = EpochRecords(folder, _announcer(config, data.monitor_split, shown))
     if config.trainer.compile:
         task.model.compile()
     trainer = pl.Trainer(
@@ -97,7 +104,7 @@ def _fit(
         max_epochs=config.trainer.max_epochs,
         accumulate_grad_batches=config.trainer.accumulate,
         gradient_clip_val=config.trainer.gradient_clip or None,
-        callbacks=_callbacks(config, data, records, checkpoint),
+        callbacks=_callbacks(config, data, records, checkpoint, shown),
         plugins=[AtomicCheckpointIO()],
         logger=build_loggers(config.logger, folder.path, name=config.name),
         num_sanity_val_steps=0,
@@ -117,15 +124,19 @@ def _fit(
         best_epoch=checkpoint.best_epoch,
         train_seconds=records.train_seconds,
         train_images=records.train_images,
-        skipped_images=len(task.skipped_rows),
+        skipped_images=len(task.skipped),
     )
 
 
 def _callbacks(
-    config: TrainConfig, data: MultiLabelDataModule, records: EpochRecords, checkpoint: RunCheckpoint
+    config: TrainConfig,
+    data: MultiLabelDataModule,
+    records: EpochRecords,
+    checkpoint: RunCheckpoint,
+    shown: Console,
 ) -> list[pl.Callback]:
     """In the order Lightning calls them: average, check, record, show, save, stop."""
-    shown, wanted = console(), config.callbacks.progress
+    wanted = config.callbacks.progress
     callbacks: list[pl.Callback] = [TrimBeforeFork(), WatchNumerics(), records]
     if wanted == "rich" or (wanted == "auto" and shown.is_terminal):
         callbacks.append(EpochBar(shown))
@@ -136,23 +147,46 @@ def _callbacks(
     return [*callbacks, checkpoint, StopOnSignal(checkpoint)]
 
 
-def _announcer(config: TrainConfig, monitor_split: str) -> Callable[[Record], None]:
-    """Prints the line an epoch leaves behind."""
-    shown = console()
+def _announcer(config: TrainConfig, monitor_split: str, shown: Console) -> Callable[[Record], None]:
+    """Prints the line an epoch leaves behind, on the bar's console: another would write into the bar."""
     shown.quiet = config.callbacks.progress == "none"
     max_epochs = config.trainer.max_epochs
     return lambda record: shown.print(epoch_line(record, max_epochs=max_epochs, monitor_split=monitor_split))
 
 
-def _claim(folder: RunFolder, job: Job) -> None:
-    """Write the configuration; a folder that holds another run is never overwritten."""
-    if not job.resumed and (folder.path / "config.yaml").exists():
+def _is_first_process() -> bool:
+    """Under DDP every process runs this module; one of them writes."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _refuse_taken(folder: RunFolder, job: Job) -> None:
+    """A folder that holds another run is never overwritten."""
+    if _is_first_process() and not job.resumed and (folder.path / "config.yaml").exists():
         raise UserError(f"{folder.path}: already holds a run; resume={folder.path} continues it")
+
+
+@contextmanager
+def _leaving_nothing(folder: RunFolder) -> Iterator[None]:
+    """Hydra has made the folder; a run that cannot start does not leave it behind empty."""
+    try:
+        yield
+    except UserError:
+        if folder.path.is_dir() and not any(folder.path.iterdir()):
+            folder.path.rmdir()
+        raise
+
+
+def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataModule) -> None:
+    """Write what the run is before it starts."""
     folder.path.mkdir(parents=True, exist_ok=True)
     with replacing(folder.path / "config.yaml", "w") as file:
         yaml.safe_dump(to_plain(job.config), file, sort_keys=False)
     if not job.resumed:
         (folder.path / "overrides.yaml").write_text(yaml.safe_dump(job.overrides))
+    environment = describe_environment(
+        hardware, data_name=data.source.name, is_sample=data.source.is_sample, fingerprint=data.fingerprint
+    )
+    folder.write_json("env.json", environment)
 
 
 def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, started: float) -> None:
@@ -173,6 +207,7 @@ def _quiet_libraries() -> None:
         ".*You're resuming from a checkpoint that ended before the epoch ended.*",  # our order is exact
         ".*Found .* module.s. in eval mode at the start of training.*",  # frozen stages
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
+        ".*is smaller than the logging interval.*",  # loggers get epochs, not steps
     ):
         warnings.filterwarnings("ignore", pattern)
     torch.set_float32_matmul_precision("high")

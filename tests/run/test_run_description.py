@@ -1,0 +1,107 @@
+"""The data report against a count by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src.config.schema.data import CocoConfig
+from src.config.schema.root import DescribeConfig
+from src.data.errors import DataError
+from src.run.description import describe, strongest_pairs
+
+
+def wish(folder: Path, cache_dir: Path, **changes: Any) -> DescribeConfig:
+    data = {key: changes.pop(key) for key in list(changes) if key in ("empty", "crowd", "min_area", "classes")}
+    return DescribeConfig(data=CocoConfig(root=str(folder), **data), cache_dir=str(cache_dir), **changes)
+
+
+def images_per_class(folder: Path, split: str) -> dict[str, int]:
+    table = json.loads((folder / f"annotations/instances_{split}2017.json").read_text())
+    names = {category["id"]: category["name"] for category in table["categories"]}
+    pairs = {(found["image_id"], names[found["category_id"]]) for found in table["annotations"]}
+    return {name: sum(pair[1] == name for pair in pairs) for name in names.values()}
+
+
+def strict_json(path: Path) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+@pytest.mark.parametrize(("split", "images"), [("train", 160), ("val", 48)])
+def test_describe__counts(coco_folder: Path, cache_dir: Path, tmp_path: Path, split: str, images: int) -> None:
+    content = describe(wish(coco_folder, cache_dir, split=split, images=0, output=str(tmp_path / "new/report.json")))
+    assert {row["class_name"]: row["count"] for row in content["classes"]} == images_per_class(coco_folder, split)
+    assert content["summary"]["images"] == images
+    assert content["images"] is None
+    assert content["builtin_sample"] is False
+    written = strict_json(tmp_path / "new/report.json")
+    assert written["classes"] == content["classes"]
+    assert written["summary"]["labels_mean"] == content["summary"]["labels_mean"]
+
+
+def test_describe__prints_what_it_found(coco_folder: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = describe(wish(coco_folder, cache_dir, images=-1))
+    printed = capsys.readouterr().out
+    counts = images_per_class(coco_folder, "train")
+    assert all(name in printed for name in counts)
+    assert f"most : least frequent class {max(counts.values()) / min(counts.values()):.0f} : 1" in printed
+    assert "image health: 160 of 160 images read, 0 broken" in printed
+    assert content["images"]["checked"] == 160
+
+
+def test_describe__broken_images_are_named(
+    coco_folder: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = sorted((coco_folder / "val2017").iterdir())[3]
+    broken.write_bytes(b"")
+    content = describe(wish(coco_folder, cache_dir, split="val", images=-1, darkest=2))
+    assert [found["path"] for found in content["images"]["broken"]] == [str(broken)]
+    assert len(content["images"]["darkest"]) == 2
+    assert str(broken) in capsys.readouterr().out
+
+
+def test_describe__what_the_selection_leaves_out(coco_folder: Path, cache_dir: Path, tmp_path: Path) -> None:
+    table = json.loads((coco_folder / "annotations/instances_train2017.json").read_text())
+    crowd = sum(found["iscrowd"] for found in table["annotations"])
+    assert crowd
+    content = describe(wish(coco_folder, cache_dir, images=0, crowd="drop", empty="drop"))
+    assert content["ignored_crowd"] == crowd
+    assert content["summary"]["images"] == 160 - content["dropped_empty"] < 160
+
+
+def test_describe__absent_classes_leave_valid_json(coco_folder: Path, cache_dir: Path, tmp_path: Path) -> None:
+    describe(wish(coco_folder, cache_dir, images=0, min_area=1e9, output=str(tmp_path / "report.json")))
+    strict_json(tmp_path / "report.json")
+
+
+def test_describe__missing_data_names_the_folder(cache_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.root: no folder .*nowhere"):
+        describe(wish(tmp_path / "nowhere", cache_dir))
+
+
+def test_strongest_pairs__lift_is_conditional_over_marginal_share() -> None:
+    rng = np.random.default_rng(0)
+    targets_NC = (rng.random((400, 5)) < 0.2).astype(np.uint8)
+    targets_NC[targets_NC[:, 0] == 1, 1] = 1  # wherever 0 is, 1 is
+    targets_NC[:, 4] = 0
+    targets_NC[:3, 4] = 1  # too rare to speak of
+    names = ["a", "b", "c", "d", "e"]
+    share = targets_NC.mean(axis=0)
+    pairs = strongest_pairs(
+        targets_NC, pd.DataFrame({"class_name": names, "frequency": share, "count": targets_NC.sum(axis=0)})
+    )
+    assert {"given": "a", "then": "b", "probability": 1.0, "lift": pytest.approx(1 / share[1])} in pairs
+    assert all(pair["given"] != "e" for pair in pairs)
+    for pair in pairs:
+        given, then = (names.index(pair[key]) for key in ("given", "then"))
+        probability = targets_NC[targets_NC[:, given] == 1, then].mean()
+        assert pair["probability"] == pytest.approx(probability)
+        assert pair["lift"] == pytest.approx(probability / share[then])
+    lifts = [pair["lift"] for pair in pairs]
+    assert lifts == sorted(lifts, reverse=True)

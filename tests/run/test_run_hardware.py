@@ -1,0 +1,121 @@
+"""Device and precision as asked for, on machines that we do not have."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from src import allocator
+from src.config.schema.errors import ConfigError
+from src.run import hardware
+from src.run.hardware import Hardware, choose, cpu_has_bfloat16, peak_memory_mb
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> object:
+    """A machine with or without CUDA and bfloat16."""
+
+    def pretend(*, cuda: bool, bf16: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+        monkeypatch.setattr(hardware, "cpu_has_bfloat16", lambda: bf16)
+
+    return pretend
+
+
+def resolved(device: str, precision: str, num_workers: int = -1) -> Hardware:
+    return choose(device=device, precision=precision, num_threads=0, num_workers=num_workers)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "bf16", "device", "precision", "expected"),
+    [
+        (False, True, "auto", "auto", ("cpu", "bf16-mixed")),
+        (False, False, "auto", "auto", ("cpu", "32-true")),
+        (False, False, "cpu", "bf16", ("cpu", "bf16-mixed")),
+        (False, True, "cpu", "fp32", ("cpu", "32-true")),
+        (True, True, "auto", "auto", ("cuda", "16-mixed")),
+        (True, False, "cuda", "auto", ("cuda", "16-mixed")),
+        (True, True, "cuda", "fp16", ("cuda", "16-mixed")),
+        (True, True, "cuda", "bf16", ("cuda", "bf16-mixed")),
+        (True, True, "cuda", "fp32", ("cuda", "32-true")),
+        (True, True, "cpu", "auto", ("cpu", "bf16-mixed")),
+        (True, False, "cpu", "auto", ("cpu", "32-true")),
+    ],
+)
+def test_choose__resolves(machine, cuda, bf16, device, precision, expected) -> None:
+    machine(cuda=cuda, bf16=bf16)
+    found = resolved(device, precision)
+    assert (found.device, found.precision) == expected
+    assert found.device_name == "Some GPU" if expected[0] == "cuda" else found.device_name.startswith("CPU, ")
+    assert found.reason
+
+
+@pytest.mark.parametrize(
+    ("cuda", "bf16", "device", "precision", "message"),
+    [
+        (False, True, "cuda", "auto", r"trainer\.device=cuda: no CUDA device is visible; trainer\.device=cpu, or auto"),
+        (False, True, "auto", "fp16", r"trainer\.precision=fp16: needs CUDA; on a CPU trainer\.precision=bf16"),
+        (True, True, "cpu", "fp16", r"trainer\.precision=fp16: needs CUDA"),
+        (True, False, "cuda", "bf16", r"trainer\.precision=bf16: this GPU has no bfloat16; trainer\.precision=fp16"),
+    ],
+)
+def test_choose__refuses_what_the_machine_cannot_do(machine, cuda, bf16, device, precision, message) -> None:
+    machine(cuda=cuda, bf16=bf16)
+    with pytest.raises(ConfigError, match=message):
+        resolved(device, precision)
+
+
+def test_choose__workers_and_threads(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    machine(cuda=False, bf16=False)
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: set(range(32)), raising=False)
+    assert resolved("cpu", "fp32").num_workers == 1
+    assert resolved("cpu", "fp32", num_workers=0).num_workers == 0
+    assert resolved("cpu", "fp32", num_workers=5).num_workers == 5
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    assert resolved("cpu", "fp32").num_workers == 0
+    machine(cuda=True, bf16=True)
+    monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: set(range(32)), raising=False)
+    assert resolved("cuda", "fp32").num_workers == 8
+    assert threads == []
+    choose(device="cpu", precision="fp32", num_threads=3, num_workers=0)
+    assert threads == [3]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu sse2 avx512f avx512_bf16 amx_tile", True),
+        ("flags\t\t: fpu amx_bf16", True),
+        ("Features\t: fp asimd bf16 i8mm", True),
+        ("flags\t\t: fpu sse2 avx2 avx512f avx512_vnni", False),
+    ],
+)
+def test_cpu_has_bfloat16__reads_the_flags(tmp_path: Path, flags: str, expected: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    assert cpu_has_bfloat16(tmp_path / "cpuinfo") is expected
+
+
+def test_cpu_has_bfloat16__no_such_file_is_a_no(tmp_path: Path) -> None:
+    assert cpu_has_bfloat16(tmp_path / "cpuinfo") is False
+
+
+def test_allocator__takes_effect_on_glibc_and_says_so() -> None:
+    on_glibc = sys.platform.startswith("linux") and "glibc" in __import__("platform").libc_ver()[0]
+    assert allocator.keep_freed_memory() is on_glibc
+    assert isinstance(allocator.release_freed_memory(), bool)
+
+
+def test_allocator__elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator.sys, "platform", "darwin")
+    assert allocator.keep_freed_memory() is False
+    assert allocator.release_freed_memory() is False
+
+
+def test_peak_memory__is_of_this_process() -> None:
+    """An interpreter with torch takes more than 50 MB and less than 100 GB: the unit is right."""
+    assert 50 < peak_memory_mb("cpu") < 100_000

@@ -1,0 +1,91 @@
+"""The literal commands, each in a process of its own."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FAST = ("+experiment=smoke", "debug=fast", "data.image_size=32", "trainer.max_epochs=1")
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+def assert_one_error(done: subprocess.CompletedProcess[str], pattern: str) -> None:
+    """One problem, no stack trace, nothing of Hydra's own."""
+    assert done.returncode == 2, done.stderr
+    assert re.match(r"error: " + pattern, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Error executing job" not in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+@pytest.mark.slow
+def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    trained = command("src.train", *FAST, f"cache_dir={cache_dir}", f"output_dir={outputs}")
+    assert trained.returncode == 0, trained.stderr
+    (config,) = outputs.glob("smoke/????-??-??_??-??-??/config.yaml")
+    assert re.search(r"epoch 1/1  loss 0\.\d+  train micro-F1 .* holdout mAP", trained.stdout)
+    assert f"written to {config.parent}" in trained.stdout
+    assert "choice     map on holdout of train; val is read once, at the end" in trained.stdout
+    assert trained.stderr == ""
+
+    next_command = re.search(r"next:  python -m (.*)", trained.stdout)
+    assert next_command
+    evaluated = command(*next_command.group(1).split(), "data.num_workers=0")
+    assert evaluated.returncode == 0, evaluated.stderr
+    evaluation = json.loads((config.parent / "evaluation.json").read_text())
+    assert f"{evaluation['metrics']['map']:.4f}" in evaluated.stdout
+    assert str(config.parent / "evaluation.json") in evaluated.stdout
+
+    (sample,) = cache_dir.glob("sample-*")
+    described = command(
+        "src.describe", "data=coco2017", f"data.root={sample}", "images=20", f"output={tmp_path / 'd.json'}",
+        f"cache_dir={cache_dir}",
+    )  # fmt: skip
+    assert described.returncode == 0, described.stderr
+    assert json.loads((tmp_path / "d.json").read_text())["summary"]["images"] == 160
+    assert "image health: 20 of 160 images read, 0 broken" in described.stdout
+
+
+@pytest.mark.slow
+def test_sweep__a_folder_per_job_a_table_and_sweep_json(cache_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    done = command("src.train", *FAST, "loss=focal,bce", "-m", f"cache_dir={cache_dir}", f"hydra.sweep.dir={folder}")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"0_smoke", "1_smoke"}
+    jobs = json.loads((folder / "sweep.json").read_text())
+    assert {("loss=focal" in job["overrides"], "loss=bce" in job["overrides"]) for job in jobs} == {(1, 0), (0, 1)}
+    assert [job["status"] for job in jobs] == ["finished", "finished"]
+    assert jobs[0]["objective"] >= jobs[1]["objective"]
+    table = done.stdout[done.stdout.index(f"sweep {folder}") :]
+    assert [job["job"] in table and f"{job['objective']:.4f}" in table for job in jobs] == [True, True]
+    assert re.search(r"job\s+┃\s+loss\s+┃\s+status", table)
+
+
+@pytest.mark.slow
+def test_sweep__with_ddp_is_refused_with_a_way_out(cache_dir: Path, tmp_path: Path) -> None:
+    done = command(
+        "src.train", *FAST, "trainer.devices=2", "seed=0,1", "-m", f"cache_dir={cache_dir}",
+        f"hydra.sweep.dir={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "trainer.devices=2 with -m: the processes of one job would start the sweep again" in done.stderr
+    assert "run the jobs one by one" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.slow
+def test_user_error__is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = command("src.train", "data=coco2017", f"data.root={tmp_path / 'nowhere'}", f"output_dir={tmp_path / 'out'}")
+    assert_one_error(done, r"data\.root: no folder .*nowhere; data\.root=PATH if you have COCO elsewhere")
+    assert not list(tmp_path.rglob("config.yaml"))
