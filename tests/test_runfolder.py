@@ -13,9 +13,14 @@ from src.runfolder import Predictions, RunFolder, RunFolderError, find_run, repl
 def test_replacing__failure_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(OSError, match="disk full"), replacing(path, "w") as file:
-        file.write("half")
-        raise OSError("disk full")
+
+    def write_half() -> None:
+        with replacing(path, "w") as file:
+            file.write("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_half()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 

@@ -47,7 +47,12 @@ def build_model(
 
 def _mobilenet_v2(cfg: MobileNetV2Config, num_classes: int) -> Classifier:
     network = MobileNetV2(
-        num_classes, width=cfg.width, output_stride=cfg.output_stride, padding=cfg.padding, dropout=cfg.dropout
+        num_classes,
+        width=cfg.width,
+        output_stride=cfg.output_stride,
+        padding=cfg.padding,
+        dropout=cfg.dropout,
+        pool=cfg.pool,
     )
     init_convolutions(network)
     return Classifier(Normalize(), network, head_name="classifier.1", stage_names=stage_names())

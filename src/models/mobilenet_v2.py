@@ -119,6 +119,7 @@ class MobileNetV2(nn.Module):
             the expansion, by the dilation, and leaves the stem unpadded (256 -> 127): the padded border then passes
             the expansion's batch norm, which costs up to 15 % more memory and multiplications.
         dropout: probability before the linear layer.
+        pool: "avg", "max" or "mixed", see :func:`pooled`.
     """
 
     def __init__(
@@ -129,9 +130,10 @@ class MobileNetV2(nn.Module):
         output_stride: int = 32,
         padding: str = "torchvision",
         dropout: float = 0.2,
+        pool: str = "avg",
     ) -> None:
         super().__init__()
-        self.width = width
+        self.width, self.pool = width, pool
         channels = make_divisible(STEM_CHANNELS * width)
         features: list[nn.Module] = [_conv_bn_relu6(3, channels, 3, stride=2, padding=int(padding == "torchvision"))]
         for layout in dilated_layout(output_stride):
@@ -145,9 +147,19 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] to logits [B, num_classes]."""
-        pooled_BD = F.adaptive_avg_pool2d(self.features(x_BCHW), 1).flatten(1)
-        logits_BC: Tensor = self.classifier(pooled_BD)
+        logits_BC: Tensor = self.classifier(pooled(self.features(x_BCHW), self.pool))
         return logits_BC
+
+
+def pooled(x_BDHW: Tensor, kind: str) -> Tensor:
+    """Feature map to one vector per image, [B, D]: its mean ("avg"), its maximum ("max"), or their mean ("mixed").
+
+    An object of one cell moves a mean over 49 cells little, a maximum fully; mixed pooling: Lee et al., AISTATS 2016.
+    """
+    if kind == "avg":
+        return F.adaptive_avg_pool2d(x_BDHW, 1).flatten(1)
+    highest_BD = x_BDHW.amax((2, 3))
+    return highest_BD if kind == "max" else (x_BDHW.mean((2, 3)) + highest_BD) / 2
 
 
 def stage_names() -> tuple[tuple[str, ...], ...]:

@@ -3,7 +3,15 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from src.models.mobilenet_v2 import STAGES, InvertedResidual, MobileNetV2, dilated_layout, make_divisible, stage_names
+from src.models.mobilenet_v2 import (
+    STAGES,
+    InvertedResidual,
+    MobileNetV2,
+    dilated_layout,
+    make_divisible,
+    pooled,
+    stage_names,
+)
 
 
 def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
@@ -148,3 +156,17 @@ def test_stage_names__cover_all_features_in_order():
     flat = [name for names in stage_names() for name in names]
     assert flat == [f"features.{i}" for i in range(19)]
     assert [len(names) for names in stage_names()] == [1, 1, 2, 3, 4, 3, 3, 1, 1]
+
+
+def test_pooled__equals_the_definitions() -> None:
+    x_BDHW = torch.randn(2, 5, 4, 3, generator=torch.Generator().manual_seed(0))
+    mean_BD, highest_BD = x_BDHW.flatten(2).mean(2), x_BDHW.flatten(2).max(2).values
+    torch.testing.assert_close(pooled(x_BDHW, "avg"), mean_BD)
+    assert torch.equal(pooled(x_BDHW, "max"), highest_BD)
+    torch.testing.assert_close(pooled(x_BDHW, "mixed"), (mean_BD + highest_BD) / 2)
+
+
+def test_pooled__one_hot_cell_moves_the_maximum_fully_and_the_mean_little() -> None:
+    x_BDHW = torch.zeros(1, 1, 7, 7)
+    x_BDHW[..., 3, 3] = 49.0
+    assert [pooled(x_BDHW, kind).item() for kind in ("avg", "max", "mixed")] == pytest.approx([1.0, 49.0, 25.0])

@@ -13,8 +13,8 @@ import torch
 from tests.conftest import ROOT
 
 COMMON = [
-    "+experiment=smoke", "trainer.max_epochs=3", "data.train_images=240", "data.holdout=0.1", "callbacks.checkpoint_steps=3",
-    "callbacks.progress=none", "augment=strong", "trainer.precision=fp32",
+    "+experiment=smoke", "trainer.max_epochs=3", "data.train_images=240", "data.holdout=0.1",
+    "callbacks.checkpoint_steps=3", "callbacks.progress=none", "augment=strong", "trainer.precision=fp32",
 ]  # fmt: skip
 
 

@@ -39,6 +39,8 @@ class MobileNetV2Config(ModelConfig):
     """4 | 8 | 16 | 32: later strides become dilation."""
     padding: str = "torchvision"
     """torchvision (inside the depthwise convolution) | seed (block input padded, stem unpadded)."""
+    pool: str = "avg"
+    """avg | max | mixed (their mean): how the last feature map becomes one vector; max sees small objects."""
     weights: str | None = None
     """null: He-normal from scratch; imagenet: torchvision's own (downloaded); PATH: a torchvision state dict."""
 
@@ -49,6 +51,7 @@ class MobileNetV2Config(ModelConfig):
             self.output_stride in (4, 8, 16, 32), "model.output_stride", self.output_stride, "must be 4, 8, 16 or 32"
         )
         require_choice("model.padding", self.padding, ("torchvision", "seed"))
+        require_choice("model.pool", self.pool, ("avg", "max", "mixed"))
 
 
 @dataclass(slots=True, kw_only=True)
