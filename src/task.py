@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from src.config.schema.model import ModelConfig
 from src.config.schema.optim import OptimizerConfig, SchedulerConfig
@@ -153,12 +153,19 @@ class MultiLabelTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what names the model, and the state Lightning does not know of."""
         checkpoint["stamp"] = dict(self.info.stamp)
+        if self.trainer.world_size == 1:  # of several processes only the first one's share would be saved
+            checkpoint["train_meters"] = [_states(meter) for meter in (self.train_loss, self.train_counts)]
         if self._schedule is not None and self._schedule.monitored:
             checkpoint["plateau"] = self._schedule.scheduler.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the plateau schedule's state until the schedule exists."""
+        """Keep the plateau schedule's state until the schedule exists; go on counting the epoch that was cut."""
         self._plateau_state = checkpoint.get("plateau")
+        for meter, states in zip(
+            (self.train_loss, self.train_counts), checkpoint.get("train_meters", ()), strict=False
+        ):
+            for name, value in states.items():
+                setattr(meter, name, value.to(self.device))
 
     def on_train_start(self) -> None:
         """Take up a resumed run: the plateau schedule's state, and stages unfrozen before."""
@@ -181,3 +188,8 @@ class MultiLabelTask(pl.LightningModule):
 
 def _prefixed(split: str, metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"{split}/{name}": float(value) for name, value in metrics.items()}
+
+
+def _states(meter: Metric) -> dict[str, Tensor]:
+    """What a meter has added up; torchmetrics keeps its states out of state dicts."""
+    return {name: getattr(meter, name).detach().cpu() for name in meter._defaults}

@@ -24,15 +24,18 @@ class EpochRecords(pl.Callback):
         self.folder, self.announce = folder, announce
         self.records: list[Record] = []
         self.train_seconds, self.train_images = 0.0, 0
+        self.earlier_seconds, self._created = 0.0, time.perf_counter()
         self._epoch_seconds, self._epoch_images, self._batch_start = 0.0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Time spent so far, across resumes."""
-        return {"train_seconds": self.train_seconds, "train_images": self.train_images}
+        seconds = self.earlier_seconds + time.perf_counter() - self._created
+        return {"train_seconds": self.train_seconds, "train_images": self.train_images, "seconds": seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the time spent before."""
         self.train_seconds, self.train_images = state_dict["train_seconds"], state_dict["train_images"]
+        self.earlier_seconds = state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the records of epochs that lie before the checkpoint."""

@@ -49,6 +49,9 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
         _refuse([str(error)])
     except Interrupted as signal:
         sys.exit(signal.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
     finally:
         if sweeps and after_sweep:
             after_sweep(sweeps[0])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from src.analysis.imbalance import class_table, summarize
-from src.analysis.labels import conditional, cooccurrence, label_health
+from src.analysis.labels import RARE, conditional, cooccurrence, label_health
 from src.config.schema.root import DescribeConfig
 from src.data.coco import load_index
 from src.data.health import ImageHealth, image_health
@@ -70,12 +70,14 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
 
 
 def strongest_pairs(targets_NC: np.ndarray, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Pairs (given, then) with the largest lift P(then | given) / P(then), where given has ten images or more."""
+    """Pairs (given, then) with the largest lift P(then | given) / P(then), where both have ten images or more."""
     share_CC = np.nan_to_num(conditional(cooccurrence(targets_NC)))
     frequency_C = table["frequency"].to_numpy()
     lift_CC = np.divide(share_CC, frequency_C, out=np.zeros_like(share_CC), where=frequency_C > 0)
     np.fill_diagonal(lift_CC, 0.0)
-    lift_CC[table["count"].to_numpy() < 10] = 0.0
+    rare_C = table["count"].to_numpy() < RARE
+    lift_CC[rare_C] = 0.0
+    lift_CC[:, rare_C] = 0.0
     names = list(table["class_name"])
     best = np.argsort(lift_CC, axis=None)[::-1][:PAIRS_SHOWN]
     rows = [np.unravel_index(position, lift_CC.shape) for position in best]

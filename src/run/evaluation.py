@@ -41,8 +41,8 @@ class Input:
 def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     """Score a run; writes evaluation.json and predictions, prints a table.
 
-    The run's own data goes into the run folder; another folder's into ``evaluations/<folder>_<split>/`` below it, or
-    into ``output``.
+    The run's own data goes into the run folder (``evaluation.json`` for val, ``evaluation_<split>.json`` else); another
+    folder's into ``evaluations/<folder>_<split>/`` below it, the last checkpoint's likewise, or all into ``output``.
 
     Raises:
         UserError: no such run, split or data.
@@ -56,14 +56,15 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     class_names = tuple(checkpoint["stamp"]["class_names"])
     model = restore_model(config.model, checkpoint["state_dict"], len(class_names))
     chosen = _other_folder(wish, config, hardware, class_names) if wish.data.root else _own(wish, config, hardware)
-    predictions = predict(model, chosen.batches, device=hardware.device, class_names=class_names)
+    predictions, skipped = predict(model, chosen.batches, device=hardware.device, class_names=class_names)
     thresholds = Thresholds.from_json(run.read_json("thresholds.json"), class_names=class_names)
     target = RunFolder(_output(wish, run, chosen))
     target.path.mkdir(parents=True, exist_ok=True)
     path = target.write_predictions(wish.split, predictions)
-    content = _content(wish, run, chosen, predictions, thresholds)
-    target.write_json("evaluation.json", content)
-    _print(content, predictions, path, target.path / "evaluation.json")
+    content = _content(wish, run, chosen, predictions, thresholds) | {"skipped_images": len(skipped)}
+    name = "evaluation.json" if wish.data.root or wish.split == "val" else f"evaluation_{wish.split}.json"
+    target.write_json(name, content)
+    _print(content, predictions, path, target.path / name)
     return content
 
 
@@ -110,7 +111,9 @@ def _with_loading(data: DataConfig, wish: EvaluateConfig) -> DataConfig:
 def _output(wish: EvaluateConfig, run: RunFolder, chosen: Input) -> Path:
     if wish.output:
         return Path(wish.output)
-    return run.path / "evaluations" / chosen.name if wish.data.root else run.path
+    if wish.checkpoint == "best" and not wish.data.root:
+        return run.path
+    return run.path / "evaluations" / (chosen.name + ("_last" if wish.checkpoint == "last" else ""))
 
 
 def _content(
@@ -146,6 +149,7 @@ def _print(content: Mapping[str, Any], predictions: Predictions, path: Path, jso
     title = f"{len(predictions.scores):,} images of {content['split']}, data {content['data']}"
     absent = content["absent_classes"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
+    notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
     everything = metrics_table(metrics, title="every metric")
     lines = "\n".join([*notes, f"written to {path}", f"           {json_path}"])
     console().print(Group(everything, closing_table(rows, title=title), lines))

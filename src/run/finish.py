@@ -18,7 +18,7 @@ from src.report.tables import closing_table, console
 from src.run.assembly import at_thresholds, restore_model
 from src.run.hardware import Hardware, peak_memory_mb
 from src.run.scoring import predict
-from src.runfolder import Predictions, RunFolder
+from src.runfolder import Predictions, RunFolder, replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,12 @@ class Outcome:
     best_epoch: int
     train_seconds: float
     train_images: int
-    skipped_images: int
+    skipped: set[tuple[str, int]]
+    """(split, row) of the broken images left out."""
+    epochs: int
+    """Epochs trained."""
+    earlier_seconds: float
+    """Spent by this run before it was resumed."""
 
 
 def finish(
@@ -44,7 +49,8 @@ def finish(
     """Predict on the fitting split and on val, fit thresholds on the former only, write and print the result."""
     release_freed_memory()
     data.trainer = None  # under DDP this process now scores every image, not its share
-    predictions, fitted_on = _predict(config, folder, data, hardware)
+    predictions, fitted_on = _predict(config, folder, data, hardware, outcome.skipped)
+    _name_skipped(folder, data, outcome.skipped)
     thresholds = fit_thresholds(
         predictions[fitted_on].scores,
         predictions[fitted_on].targets,
@@ -61,15 +67,27 @@ def finish(
 
 
 def _predict(
-    config: TrainConfig, folder: RunFolder, data: MultiLabelDataModule, hardware: Hardware
+    config: TrainConfig,
+    folder: RunFolder,
+    data: MultiLabelDataModule,
+    hardware: Hardware,
+    skipped: set[tuple[str, int]],
 ) -> tuple[dict[str, Predictions], str]:
     model = restore_model(config.model, load_checkpoint(folder.best)["state_dict"], data.num_classes)
     predictions = {}
     for split in dict.fromkeys((data.monitor_split, "val")):
         loader = data.eval_loader(split)
-        predictions[split] = predict(model, loader, device=hardware.device, class_names=data.class_names)
+        found, broken = predict(model, loader, device=hardware.device, class_names=data.class_names)
+        predictions[split] = found
+        skipped.update((split, row) for row in broken)
         folder.write_predictions(split, predictions[split])
     return predictions, data.monitor_split
+
+
+def _name_skipped(folder: RunFolder, data: MultiLabelDataModule, skipped: set[tuple[str, int]]) -> None:
+    if skipped:
+        with replacing(folder.path / "skipped_images.txt", "w") as file:
+            file.writelines(f"{data.path(split, row)}\n" for split, row in sorted(skipped))
 
 
 def report(predictions: Predictions, thresholds: Thresholds, groups_C: torch.Tensor | None) -> dict[str, float]:
@@ -94,12 +112,12 @@ def _summary(
         "objective": outcome.objective,
         "objective_name": f"{fitted_on}/{config.objective}",
         "best_epoch": outcome.best_epoch,
-        "epochs": config.trainer.max_epochs,
-        "seconds": round(seconds, 2),
+        "epochs": outcome.epochs,
+        "seconds": round(outcome.earlier_seconds + seconds, 2),
         "train_seconds": round(outcome.train_seconds, 2),
         "images_per_second": round(outcome.train_images / max(outcome.train_seconds, 1e-9), 2),
         "peak_memory_mb": round(peak_memory_mb(hardware.device), 1),
-        "skipped_images": outcome.skipped_images,
+        "skipped_images": len(outcome.skipped),
         "thresholds_fitted_on": fitted_on,
         **metrics,
     }
@@ -132,7 +150,7 @@ def _print(
         evaluate += " data.root=ANOTHER_COCO_FOLDER"
     lines = [
         f"{speed:.0f} training images per second, {outcome.train_seconds:.0f} s of training",
-        *([f"{outcome.skipped_images} broken images skipped"] if outcome.skipped_images else []),
+        *([f"{len(outcome.skipped)} broken images skipped, named in skipped_images.txt"] if outcome.skipped else []),
         f"written to {folder.path}",
         f"next:  {evaluate}",
     ]

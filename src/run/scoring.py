@@ -6,18 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from src.config.schema.errors import UserError
 from src.runfolder import Predictions
 
 
 @torch.inference_mode()
 def predict(
     model: nn.Module, batches: Iterable[Mapping[str, Tensor]], *, device: str, class_names: Sequence[str]
-) -> Predictions:
-    """Probabilities for every image of a loader, ordered by image id.
+) -> tuple[Predictions, list[int]]:
+    """Probabilities for every image of a loader, ordered by image id, and the rows of the broken images it skipped.
 
     Args:
         model: uint8 images to logits; is put into evaluation mode.
-        batches: of ``image``, ``target``, ``image_id``; broken images have been left out by the loader.
+        batches: of ``image``, ``target``, ``image_id`` and ``skipped``.
         device: where to compute.
         class_names: the model's classes.
     """
@@ -25,17 +26,24 @@ def predict(
     scores: list[Tensor] = []
     targets: list[Tensor] = []
     image_ids: list[Tensor] = []
+    skipped: list[int] = []
     for batch in batches:
+        skipped += batch["skipped"].tolist()
         if len(batch["image"]):
             images_BCHW = batch["image"].to(device, non_blocking=True)
             scores.append(model(images_BCHW).float().sigmoid().cpu())
             targets.append(batch["target"])
             image_ids.append(batch["image_id"])
+    if not scores:
+        raise UserError(
+            f"none of the {len(skipped)} images of this split can be read; data.on_error=raise names the first"
+        )
     ids_N = torch.cat(image_ids).numpy()
     order = np.argsort(ids_N, kind="stable")
-    return Predictions(
+    predictions = Predictions(
         torch.cat(scores).numpy()[order],
         torch.cat(targets).numpy().astype(np.uint8)[order],
         ids_N[order],
         tuple(class_names),
     )
+    return predictions, skipped

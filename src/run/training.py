@@ -124,7 +124,9 @@ def _fit(
         best_epoch=checkpoint.best_epoch,
         train_seconds=records.train_seconds,
         train_images=records.train_images,
-        skipped_images=len(task.skipped),
+        skipped=task.skipped,
+        epochs=len(records.records),
+        earlier_seconds=records.earlier_seconds,
     )
 
 
@@ -170,7 +172,7 @@ def _leaving_nothing(folder: RunFolder) -> Iterator[None]:
     """Hydra has made the folder; a run that cannot start does not leave it behind empty."""
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         if folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()
         raise

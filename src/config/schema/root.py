@@ -86,6 +86,10 @@ class EvaluateDataConfig:
     """raise | skip a broken image."""
 
     def __post_init__(self) -> None:
+        for name in ("annotations", "images"):
+            value = getattr(self, name)
+            usable = value is None or self.root is not None
+            require(usable, f"data.{name}", value, "is relative to data.root; add data.root=DIR")
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be >= 1")
         require(self.num_workers >= -1, "data.num_workers", self.num_workers, "must be >= 0, or -1 for automatic")
         require_choice("data.on_error", self.on_error, ("raise", "skip"))
