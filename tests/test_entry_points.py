@@ -46,7 +46,7 @@ def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: P
     assert f"{evaluation['metrics']['map']:.4f}" in evaluated.stdout
     assert str(config.parent / "evaluation.json") in evaluated.stdout
 
-    (sample,) = cache_dir.glob("sample-*")
+    (sample,) = cache_dir.glob("sample-*-160-48-*")
     described = command(
         "src.describe", "data=coco2017", f"data.root={sample}", "images=20", f"output={tmp_path / 'd.json'}",
         f"cache_dir={cache_dir}",

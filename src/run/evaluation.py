@@ -62,7 +62,8 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     target.path.mkdir(parents=True, exist_ok=True)
     path = target.write_predictions(wish.split, predictions)
     content = _content(wish, run, chosen, predictions, thresholds) | {"skipped_images": len(skipped)}
-    name = "evaluation.json" if wish.data.root or wish.split == "val" else f"evaluation_{wish.split}.json"
+    beside_val = target.path == run.path and wish.split != "val"
+    name = f"evaluation_{wish.split}.json" if beside_val else "evaluation.json"
     target.write_json(name, content)
     _print(content, predictions, path, target.path / name)
     return content
