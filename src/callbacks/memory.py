@@ -2,7 +2,7 @@
 
 import pytorch_lightning as pl
 
-from src.allocator import release_freed_memory
+from src.process import release_freed_memory
 
 
 class TrimBeforeFork(pl.Callback):

@@ -9,7 +9,6 @@ import yaml
 from rich.console import Group
 from torch import Tensor
 
-from src.allocator import keep_freed_memory
 from src.analysis.imbalance import constant_baselines
 from src.analysis.thresholds import Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
@@ -18,6 +17,7 @@ from src.config.schema.errors import ConfigError
 from src.config.schema.root import EvaluateConfig, TrainConfig
 from src.config.schema.variants import from_plain
 from src.data.folder import FolderSplit, open_folder
+from src.process import keep_freed_memory
 from src.report.tables import closing_table, console, metrics_table
 from src.run.assembly import build_data, restore_model
 from src.run.finish import report

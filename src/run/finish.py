@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from rich.console import Group
 
-from src.allocator import release_freed_memory
 from src.analysis.imbalance import constant_baselines, groups
 from src.analysis.thresholds import Thresholds, fit_thresholds
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
 from src.metrics.functional import score_report
+from src.process import release_freed_memory
 from src.report.tables import closing_table, console
 from src.run.assembly import at_thresholds, restore_model
 from src.run.hardware import Hardware, peak_memory_mb

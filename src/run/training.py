@@ -13,7 +13,6 @@ import torch
 import yaml
 from rich.console import Console
 
-from src.allocator import keep_freed_memory
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.callbacks.checkpoints import RunCheckpoint, progress
 from src.callbacks.ema import EMA, decay_per_step
@@ -26,6 +25,7 @@ from src.config.schema.errors import Interrupted, UserError
 from src.config.schema.root import Job, TrainConfig
 from src.config.schema.variants import to_plain
 from src.data.datamodule import MultiLabelDataModule
+from src.process import keep_freed_memory
 from src.report.tables import console
 from src.run.assembly import build_data, build_task, resolve
 from src.run.banner import banner

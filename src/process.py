@@ -1,10 +1,22 @@
-"""glibc's malloc, told to suit training on a CPU: keep freed memory while training, give it back before forking."""
+"""What the process is told to suit training on a CPU: OpenMP to sleep while it waits, malloc to keep freed memory."""
 
 import ctypes
 import gc
+import os
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def let_waiting_threads_sleep() -> None:
+    """Tell OpenMP's threads not to spin while they wait; must run before torch is imported.
+
+    With one busy neighbour on two cores, spinning threads starve each other: a MobileNetV2 step (96 px, batch 32, bf16)
+    ran at 2.6 to 4.8 images per second with OpenMP's default and at 26 to 31 with sleeping threads (two processes of
+    four readings each, alternating). What the user has set in the environment stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 
 def keep_freed_memory() -> bool:
