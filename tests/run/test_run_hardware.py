@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from src import allocator
+from src import process
 from src.config.schema.errors import ConfigError
 from src.run import hardware
 from src.run.hardware import Hardware, choose, cpu_has_bfloat16, peak_memory_mb
@@ -104,16 +104,16 @@ def test_cpu_has_bfloat16__no_such_file_is_a_no(tmp_path: Path) -> None:
     assert cpu_has_bfloat16(tmp_path / "cpuinfo") is False
 
 
-def test_allocator__takes_effect_on_glibc_and_says_so() -> None:
+def test_process__takes_effect_on_glibc_and_says_so() -> None:
     on_glibc = sys.platform.startswith("linux") and "glibc" in __import__("platform").libc_ver()[0]
-    assert allocator.keep_freed_memory() is on_glibc
-    assert isinstance(allocator.release_freed_memory(), bool)
+    assert process.keep_freed_memory() is on_glibc
+    assert isinstance(process.release_freed_memory(), bool)
 
 
-def test_allocator__elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
-    assert allocator.keep_freed_memory() is False
-    assert allocator.release_freed_memory() is False
+def test_process__elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.sys, "platform", "darwin")
+    assert process.keep_freed_memory() is False
+    assert process.release_freed_memory() is False
 
 
 def test_peak_memory__is_of_this_process() -> None:
