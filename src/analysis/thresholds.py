@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.config.schema.errors import UserError
+
 DEFAULT_THRESHOLD = 0.5
 # Of 0, 5, 10, 20, 40, 80 and no own threshold, 10 came within 0.004 of the best macro-F1 on fresh images, with a higher
 # micro-F1 than 0, in each of six simulations (COCO's labels, 1,000 to 5,000 images to fit on, 4 seeds each).
 DEFAULT_SHRINK = 10.0
 
 
-class ThresholdError(ValueError):
+class ThresholdError(UserError):
     """Thresholds cannot be fitted to these scores, or do not belong to these classes."""
 
 

@@ -38,6 +38,11 @@ class RunCheckpoint(Checkpoint):
         """Take up the best epoch of the run before."""
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A resumed run that had already stopped early does not train another epoch."""
+        if self._stalled(trainer.current_epoch - 1):
+            trainer.should_stop = True
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -57,8 +62,11 @@ class RunCheckpoint(Checkpoint):
         if is_best and trainer.is_global_zero:
             AtomicCheckpointIO().save_checkpoint(_without_optimizer(checkpoint), self.folder.best)
         trainer.strategy.save_checkpoint(checkpoint, self.folder.last)
-        if self.patience and epoch - self.best_epoch >= self.patience:
+        if self._stalled(epoch):
             trainer.should_stop = True
+
+    def _stalled(self, epoch: int) -> bool:
+        return bool(self.patience) and self.best_epoch >= 0 and epoch - self.best_epoch >= self.patience
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write last.ckpt as things stand."""

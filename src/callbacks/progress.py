@@ -45,7 +45,8 @@ class EpochBar(pl.Callback):
         if self._task is None or (now - self._shown < self._refresh_seconds and not trainer.is_last_batch):
             return
         self._shown = now
-        loss = float(outputs["loss"]) if outputs else float("nan")
+        # Lightning has divided the loss by the batches of an optimizer step
+        loss = float(outputs["loss"]) * trainer.accumulate_grad_batches if outputs else float("nan")
         self._progress.update(
             self._task, completed=batch_idx + 1, loss=loss, speed=self._images / (now - self._started)
         )

@@ -24,18 +24,24 @@ class EpochRecords(pl.Callback):
         self.folder, self.announce = folder, announce
         self.records: list[Record] = []
         self.train_seconds, self.train_images = 0.0, 0
+        self.epochs = 0
         self.earlier_seconds, self._created = 0.0, time.perf_counter()
         self._epoch_seconds, self._epoch_images, self._batch_start = 0.0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Time spent so far, across resumes."""
         seconds = self.earlier_seconds + time.perf_counter() - self._created
-        return {"train_seconds": self.train_seconds, "train_images": self.train_images, "seconds": seconds}
+        return {
+            "train_seconds": self.train_seconds + self._epoch_seconds,
+            "train_images": self.train_images + self._epoch_images,
+            "seconds": seconds,
+            "epochs": self.epochs,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the time spent before."""
         self.train_seconds, self.train_images = state_dict["train_seconds"], state_dict["train_images"]
-        self.earlier_seconds = state_dict["seconds"]
+        self.earlier_seconds, self.epochs = state_dict["seconds"], state_dict["epochs"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the records of epochs that lie before the checkpoint."""
@@ -69,6 +75,8 @@ class EpochRecords(pl.Callback):
             **metrics,
         }
         self.records.append(record)
+        self.epochs = trainer.current_epoch + 1
+        self._epoch_seconds, self._epoch_images = 0.0, 0  # a checkpoint adds what an epoch has so far
         if trainer.is_global_zero:
             self.folder.write_records(self.records)
             self.announce(record)

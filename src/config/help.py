@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.config.check import CONF_DIR, flatten, groups
+from src.config.schema.variants import SCHEMAS
 
 
 def help_text(config_name: str, overrides: Sequence[str], *, usage: str) -> str:
@@ -23,7 +24,9 @@ def help_text(config_name: str, overrides: Sequence[str], *, usage: str) -> str:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         config = compose(config_name, list(overrides))
     lines = [usage.strip(), ""]
-    chosen = [group for group in groups() if group in config or (config_name == "config" and group == "experiment")]
+    variants = set(SCHEMAS.values())
+    chosen = [name for name in groups() if name in config and OmegaConf.get_type(config[name]) in variants]
+    chosen += ["experiment"] if config_name == "config" else []
     if chosen:
         lines.append("Groups (group=choice):")
         lines += [

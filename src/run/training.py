@@ -125,7 +125,7 @@ def _fit(
         train_seconds=records.train_seconds,
         train_images=records.train_images,
         skipped=task.skipped,
-        epochs=len(records.records),
+        epochs=records.epochs,
         earlier_seconds=records.earlier_seconds,
     )
 
@@ -175,6 +175,8 @@ def _leaving_nothing(folder: RunFolder) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         if folder.path.is_dir() and not any(folder.path.iterdir()):
             folder.path.rmdir()
+            if not any(folder.path.parent.iterdir()):
+                folder.path.parent.rmdir()
         raise
 
 

@@ -31,7 +31,9 @@ def test_epoch_line__val_curve_is_added_only_beside_another_split() -> None:
 
 
 def trainer(*, last: bool) -> Any:
-    return SimpleNamespace(current_epoch=0, max_epochs=2, num_training_batches=3, is_last_batch=last)
+    return SimpleNamespace(
+        accumulate_grad_batches=1, current_epoch=0, max_epochs=2, num_training_batches=3, is_last_batch=last
+    )
 
 
 def run_epoch(bar: EpochBar, outputs: Any) -> None:
