@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, LossConfig, SoftF1Config
-from src.losses.modules import ASLLoss, BCELoss, FocalLoss, SoftF1Loss
+from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, LossConfig, SoftF1Config, TwoWayConfig
+from src.losses.modules import ASLLoss, BCELoss, FocalLoss, SoftF1Loss, TwoWayLoss
 from src.losses.weights import pos_weights
 
 
@@ -28,6 +28,8 @@ def build_loss(cfg: LossConfig, *, class_counts: NDArray[np.integer], num_images
             return FocalLoss(gamma=cfg.gamma, alpha=cfg.alpha, scale=cfg.scale)
         case ASLConfig():
             return ASLLoss(gamma_pos=cfg.gamma_pos, gamma_neg=cfg.gamma_neg, clip=cfg.clip, scale=cfg.scale)
+        case TwoWayConfig():
+            return TwoWayLoss(temperature_pos=cfg.temperature_pos, temperature_neg=cfg.temperature_neg, scale=cfg.scale)
         case SoftF1Config():
             return SoftF1Loss(
                 average=cfg.average, mask_absent=cfg.mask_absent, bce_weight=cfg.bce_weight, scale=cfg.scale

@@ -142,3 +142,47 @@ def _f1(p: Tensor, targets: Tensor) -> Tensor:
     """Soft F1 over the first axis; 0 where there is neither probability nor positive."""
     total = p.sum(dim=0) + targets.sum(dim=0)
     return 2 * (p * targets).sum(dim=0) / torch.where(total > 0, total, 1)
+
+
+def two_way(
+    logits_BC: Tensor, targets_BC: Tensor, *, temperature_pos: float = 4.0, temperature_neg: float = 1.0
+) -> Tensor:
+    """Ranking positives above negatives, within each image and within each class of the batch.
+
+        L(z, y) = softplus( T_n log sum_{y=0} exp(z / T_n)  +  T_p log sum_{y=1} exp(-z / T_p) )
+
+    over the classes of an image, and over the images of a class; the loss is the mean over images plus the mean over
+    classes. Kobayashi, Two-Way Multi-Label Loss, CVPR 2023. The soft maximum of the negatives is
+    compared with the soft minimum of the positives, so the many easy negatives of an imbalanced class weigh nothing.
+    Images without a positive and classes without one in the batch have nothing to rank and are left out, as in the
+    paper; likewise those without a negative. Scores rank well but are no probabilities: fit thresholds.
+
+    Args:
+        logits_BC: raw scores, any float dtype.
+        targets_BC: multi-hot, any dtype.
+        temperature_pos: T_p > 0; small looks at the lowest positive only, large at all of them.
+        temperature_neg: T_n > 0, likewise for the highest negative.
+
+    Returns:
+        Scalar, float32; 0 with zero gradient where the batch has nothing to rank.
+    """
+    logits_BC, targets_BC = _at_least_float32(logits_BC, targets_BC)
+    by_image = _ranking(logits_BC, targets_BC > 0, temperature_pos, temperature_neg)
+    by_class = _ranking(logits_BC.T, targets_BC.T > 0, temperature_pos, temperature_neg)
+    return by_image + by_class
+
+
+def _ranking(logits: Tensor, positive: Tensor, temperature_pos: float, temperature_neg: float) -> Tensor:
+    """Mean over the rows that have both a positive and a negative."""
+    # Rows are chosen by a product with 0, not by indexing, which would wait for the device.
+    ranked = (positive.any(dim=1) & ~positive.all(dim=1)).to(logits.dtype)
+    lowest = _soft_max(-logits, positive, temperature_pos)
+    highest = _soft_max(logits, ~positive, temperature_neg)
+    loss = F.softplus(highest + lowest)
+    return (loss * ranked).sum() / ranked.sum().clamp_min(1)
+
+
+def _soft_max(values: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    """T log sum exp(v / T) over the chosen entries of each row; of all entries where none is, to stay finite."""
+    chosen = chosen | ~chosen.any(dim=1, keepdim=True)
+    return temperature * torch.logsumexp((values / temperature).masked_fill(~chosen, -math.inf), dim=1)

@@ -9,7 +9,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from src.losses.functional import asl, bce, focal, soft_f1
+from src.losses.functional import asl, bce, focal, soft_f1, two_way
 
 SMALL_BATCH = 64
 
@@ -64,6 +64,21 @@ class ASLLoss(nn.Module):
         with _no_autocast(logits_BC):
             loss_BC = asl(logits_BC, targets_BC, gamma_pos=self.gamma_pos, gamma_neg=self.gamma_neg, clip=self.clip)
             return self.scale * loss_BC.mean()
+
+
+class TwoWayLoss(nn.Module):
+    """Two-way ranking loss over the batch."""
+
+    def __init__(self, *, temperature_pos: float = 4.0, temperature_neg: float = 1.0, scale: float = 1.0) -> None:
+        super().__init__()
+        self.temperature_pos, self.temperature_neg, self.scale = temperature_pos, temperature_neg, scale
+
+    def forward(self, logits_BC: Tensor, targets_BC: Tensor) -> Tensor:
+        """Scalar loss of [B, C] logits against multi-hot targets."""
+        with _no_autocast(logits_BC):
+            return self.scale * two_way(
+                logits_BC, targets_BC, temperature_pos=self.temperature_pos, temperature_neg=self.temperature_neg
+            )
 
 
 class SoftF1Loss(nn.Module):

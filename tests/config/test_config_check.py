@@ -102,7 +102,7 @@ def test_schema__every_field_has_a_docstring(schema: type) -> None:
 
 def test_help__lists_groups_keys_defaults_and_docs() -> None:
     text = help_text("config", ["loss=focal"], usage="usage")
-    assert "loss        asl | bce | focal | soft_f1" in text
+    assert "loss        asl | bce | focal | soft_f1 | two_way" in text
     assert "loss.gamma=2.0" in text
     assert attribute_docs(FocalConfig)["gamma"] in text
 

@@ -11,7 +11,7 @@ from tests.conftest import Compose
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop"])
-@pytest.mark.parametrize("loss", ["bce", "focal", "soft_f1", "asl"])
+@pytest.mark.parametrize("loss", ["bce", "focal", "soft_f1", "asl", "two_way"])
 def test_to_plain__round_trip_keeps_variants(smoke: Compose, optimizer: str, loss: str) -> None:
     config = smoke(f"optimizer={optimizer}", f"loss={loss}")
     assert from_plain(yaml.safe_load(yaml.safe_dump(to_plain(config))), where="config.yaml") == config

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, LossConfig, SoftF1Config
+from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, LossConfig, SoftF1Config, TwoWayConfig
 from src.losses.build import build_loss
-from src.losses.functional import asl, bce, focal, soft_f1
+from src.losses.functional import asl, bce, focal, soft_f1, two_way
 
 COUNTS = np.array([50, 5, 0])
 Z = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * 5
@@ -21,6 +21,7 @@ CONFIGS = [
     ASLConfig(gamma_pos=1.0, gamma_neg=3.0, clip=0.1),
     SoftF1Config(average="micro", bce_weight=0.25, scale=3.0),
     SoftF1Config(mask_absent=False),
+    TwoWayConfig(temperature_pos=2.0, temperature_neg=0.5, scale=2.0),
 ]
 
 
@@ -46,6 +47,10 @@ def build(cfg: LossConfig) -> nn.Module:
             3 * (0.75 * soft_f1(Z, Y, average="micro") + 0.25 * bce(Z, Y).mean()),
         ),
         (SoftF1Config(mask_absent=False, bce_weight=0.0), soft_f1(Z, Y, mask_absent=False)),
+        (
+            TwoWayConfig(temperature_pos=2.0, temperature_neg=0.5, scale=2.0),
+            2 * two_way(Z, Y, temperature_pos=2.0, temperature_neg=0.5),
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

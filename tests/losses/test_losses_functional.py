@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from src.losses.functional import asl, bce, focal, soft_f1
+from src.losses.functional import asl, bce, focal, soft_f1, two_way
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 ELEMENTWISE = {
@@ -25,6 +25,8 @@ REDUCED = {
     "macro": soft_f1,
     "macro_all": lambda z, y: soft_f1(z, y, mask_absent=False),
     "micro": lambda z, y: soft_f1(z, y, average="micro"),
+    "two_way": two_way,
+    "two_way_sharp": lambda z, y: two_way(z, y, temperature_pos=0.5, temperature_neg=2.0),
 }
 LOSSES = ELEMENTWISE | REDUCED
 
@@ -66,6 +68,20 @@ def reference_soft_f1(z: np.ndarray, y: np.ndarray, *, masked: bool) -> float:
             assert not label_present
             losses.append(1.0)
     return float(np.mean(losses))
+
+
+def reference_two_way(z: np.ndarray, y: np.ndarray, t_pos: float, t_neg: float) -> float:
+    total = 0.0
+    for rows, truth in ((z, y), (z.T, y.T)):
+        losses = []
+        for row, label in zip(rows, truth, strict=True):
+            if not 0 < label.sum() < len(label):
+                continue
+            highest = t_neg * math.log(sum(math.exp(value / t_neg) for value in row[label == 0]))
+            lowest = t_pos * math.log(sum(math.exp(-value / t_pos) for value in row[label == 1]))
+            losses.append(math.log1p(math.exp(highest + lowest)))
+        total += float(np.mean(losses)) if losses else 0.0
+    return total
 
 
 def test_bce__equals_the_formula_with_weights() -> None:
@@ -240,3 +256,31 @@ def test_soft_f1__hard_probabilities_give_one_minus_f1() -> None:
     z = (predicted * 2.0 - 1) * 1e4
     assert soft_f1(z, y).item() == pytest.approx(1 - (2 / 4 + 4 / 5) / 2, abs=1e-6)
     assert soft_f1(z, y, average="micro").item() == pytest.approx(1 - 6 / 9, abs=1e-6)
+
+
+@pytest.mark.parametrize(("t_pos", "t_neg"), [(4.0, 1.0), (0.7, 2.0)])
+def test_two_way__equals_brute_force_without_rows_that_rank_nothing(t_pos: float, t_neg: float) -> None:
+    z, y = draw_batch(10, shape=(9, 6))
+    y[:, 1], y[:, 4], y[2], y[5] = 0, 1, 0, 1
+    expected = reference_two_way(z.numpy(), y.numpy(), t_pos, t_neg)
+    assert two_way(z, y, temperature_pos=t_pos, temperature_neg=t_neg).item() == pytest.approx(expected, abs=1e-8)  # softplus is linear above 20
+
+
+def test_two_way__adding_a_constant_to_all_logits_changes_nothing() -> None:
+    z, y = draw_batch(11)
+    torch.testing.assert_close(two_way(z + 3.5, y), two_way(z, y))
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_two_way__batch_without_anything_to_rank_is_zero_and_differentiable(value: int) -> None:
+    z = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = two_way(z, torch.full((3, 2), value))
+    loss.backward()
+    assert loss.item() == 0
+    assert (z.grad == 0).all()
+
+
+def test_two_way__right_order_costs_nothing_and_wrong_order_its_distance() -> None:
+    y = torch.tensor([[1, 0], [0, 1]])
+    assert two_way((y * 2.0 - 1) * 50, y).item() == pytest.approx(0, abs=1e-6)
+    assert two_way((1 - y * 2.0) * 50, y).item() == pytest.approx(200, abs=1e-4)

@@ -83,3 +83,18 @@ class ASLConfig(LossConfig):
         require(self.gamma_pos >= 0, "loss.gamma_pos", self.gamma_pos, "must be >= 0")
         require(self.gamma_neg >= 0, "loss.gamma_neg", self.gamma_neg, "must be >= 0")
         require(0 <= self.clip < 1, "loss.clip", self.clip, "must lie in [0, 1)")
+
+
+@dataclass(slots=True, kw_only=True)
+class TwoWayConfig(LossConfig):
+    """Two-way ranking loss, within images and within classes (Kobayashi, 2023); its scores need fitted thresholds."""
+
+    temperature_pos: float = 4.0
+    """Softness of the lowest positive; the paper's choice."""
+    temperature_neg: float = 1.0
+    """Softness of the highest negative; the paper's choice."""
+
+    def __post_init__(self) -> None:
+        super(TwoWayConfig, self).__post_init__()
+        require(self.temperature_pos > 0, "loss.temperature_pos", self.temperature_pos, "must be > 0")
+        require(self.temperature_neg > 0, "loss.temperature_neg", self.temperature_neg, "must be > 0")

@@ -6,7 +6,7 @@ from typing import Any
 
 from src.config.schema.data import AugmentConfig, AutoConfig, CocoConfig, SampleConfig
 from src.config.schema.errors import ConfigError
-from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, SoftF1Config
+from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, SoftF1Config, TwoWayConfig
 from src.config.schema.model import MobileNetV2Config, TimmConfig
 from src.config.schema.optim import (
     AdamConfig,
@@ -35,6 +35,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "loss/focal": FocalConfig,
     "loss/soft_f1": SoftF1Config,
     "loss/asl": ASLConfig,
+    "loss/two_way": TwoWayConfig,
     "optimizer/sgd": SGDConfig,
     "optimizer/adam": AdamConfig,
     "optimizer/adamw": AdamWConfig,
