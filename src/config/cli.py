@@ -15,7 +15,6 @@ from src.config.check import CONF_DIR, problems
 from src.config.help import help_text
 from src.config.schema.errors import Interrupted, UserError
 from src.config.store import register
-from src.process import let_waiting_threads_sleep
 
 Task = Callable[[DictConfig], Any]
 
@@ -31,7 +30,6 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
         usage: first lines of ``--help``.
         after_sweep: called with the sweep's folder when a multirun ends, however it ends.
     """
-    let_waiting_threads_sleep()
     register()
     # argparse takes overrides in one piece only; -m may stand anywhere among them
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in ("-m", "--multirun"))

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from src.config.schema.errors import ConfigError
+from src.process import idle_cores
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -40,8 +41,8 @@ def choose(*, device: str, precision: str, num_threads: int, num_workers: int) -
     if device == "cuda" and not has_cuda:
         raise ConfigError("trainer.device=cuda: no CUDA device is visible; trainer.device=cpu, or auto")
     chosen = ("cuda" if has_cuda else "cpu") if device == "auto" else device
-    if num_threads:
-        torch.set_num_threads(num_threads)
+    if threads := num_threads or _free_threads(chosen):
+        torch.set_num_threads(threads)
     plugin, reason = _precision(chosen, precision)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # On a CPU the training step itself uses every core; one worker hides decoding, more would only take turns.
@@ -54,6 +55,13 @@ def choose(*, device: str, precision: str, num_threads: int, num_workers: int) -
         threads=torch.get_num_threads(),
         num_workers=automatic if num_workers < 0 else num_workers,
     )
+
+
+def _free_threads(device: str) -> int:
+    """Threads of torch that have a core of their own; 0 leaves torch's choice, or the user's OMP_NUM_THREADS."""
+    if device != "cpu" or "OMP_NUM_THREADS" in os.environ:
+        return 0
+    return min(torch.get_num_threads(), idle_cores() or torch.get_num_threads())
 
 
 def _precision(device: str, wanted: str) -> tuple[Precision, str]:

@@ -72,6 +72,8 @@ def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, Multi
     hardware = choose(
         device=wish.device, precision=wish.precision, num_threads=wish.num_threads, num_workers=config.data.num_workers
     )
+    if hardware.device == "cpu":  # sums depend on it in their last bits: a resumed run takes what config.yaml says
+        wish.num_threads = hardware.threads
     resolve(config)
     data = build_data(config, hardware)
     return hardware, data, build_task(config, data)

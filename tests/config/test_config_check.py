@@ -1,6 +1,5 @@
 """Mistakes on the command line: every one named, with the nearest valid name, before torch is imported."""
 
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from src.config.help import attribute_docs, help_text
 from src.config.schema.loss import FocalConfig
 from src.config.schema.variants import SCHEMAS
 from src.config.store import register
-from src.process import let_waiting_threads_sleep
 from tests.conftest import ROOT
 
 
@@ -120,12 +118,3 @@ def test_command_line__typo_exits_before_torch() -> None:
     assert done.stdout.split() == ["2", "False", "False"]
     assert done.stderr == "error: loss.gama: no such key; did you mean loss.gamma? It belongs to loss=focal\n"
     assert time.perf_counter() - started < 30  # a hang, not a benchmark
-
-
-def test_command_line__waiting_threads_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenMP reads its policy when torch loads; what the user has set stays."""
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    monkeypatch.setenv("GOMP_SPINCOUNT", "100")
-    let_waiting_threads_sleep()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]) == ("PASSIVE", "100")
-    os.environ.pop("OMP_WAIT_POLICY")

@@ -263,7 +263,8 @@ def test_two_way__equals_brute_force_without_rows_that_rank_nothing(t_pos: float
     z, y = draw_batch(10, shape=(9, 6))
     y[:, 1], y[:, 4], y[2], y[5] = 0, 1, 0, 1
     expected = reference_two_way(z.numpy(), y.numpy(), t_pos, t_neg)
-    assert two_way(z, y, temperature_pos=t_pos, temperature_neg=t_neg).item() == pytest.approx(expected, abs=1e-8)  # softplus is linear above 20
+    actual = two_way(z, y, temperature_pos=t_pos, temperature_neg=t_neg)
+    assert actual.item() == pytest.approx(expected, abs=1e-8)  # torch's softplus is linear above 20
 
 
 def test_two_way__adding_a_constant_to_all_logits_changes_nothing() -> None:

@@ -1,5 +1,6 @@
 """Device and precision as asked for, on machines that we do not have."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -84,6 +85,42 @@ def test_choose__workers_and_threads(machine, monkeypatch: pytest.MonkeyPatch) -
     assert threads == []
     choose(device="cpu", precision="fp32", num_threads=3, num_workers=0)
     assert threads == [3]
+
+
+def test_choose__takes_the_free_cores(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    machine(cuda=False, bf16=False)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for idle in (3, 32, None):
+        monkeypatch.setattr(hardware, "idle_cores", lambda found=idle: found)
+        resolved("cpu", "fp32")
+    assert threads == [3, 8, 8]
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    resolved("cpu", "fp32")
+    assert threads == [3, 8, 8]
+
+
+def test_idle_cores__counts_the_cores_nobody_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds on four cores, of which the process may use three: one idle, one half idle, one busy."""
+    stat, ticks = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
+    rows = "cpu  9 0 9 {0} 0\ncpu0 0 0 0 {0} 0\ncpu1 0 0 0 {1} {1}\ncpu2 0 0 0 0 0\ncpu3 0 0 0 {0} 0\nintr 5\n"
+    stat.write_text(rows.format(0, 0))
+    clock = iter((0.0, 10.0))
+    monkeypatch.setattr(process.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(process.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(process.time, "sleep", lambda seconds: stat.write_text(rows.format(10 * ticks, 3 * ticks)))
+    assert process.idle_cores(10.0, stat) == 2  # 1 + 0.6 + 0
+
+
+def test_idle_cores__without_counters_there_is_no_answer(tmp_path: Path) -> None:
+    assert process.idle_cores(0.0, tmp_path / "stat") is None
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system has no /proc/stat")
+def test_idle_cores__is_between_one_and_all_on_this_machine() -> None:
+    assert 1 <= process.idle_cores(0.05) <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(

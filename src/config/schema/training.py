@@ -22,7 +22,7 @@ class TrainerConfig:
     accumulate: int = 1
     """Batches per optimizer step."""
     num_threads: int = 0
-    """CPU threads of torch; 0 leaves its choice."""
+    """CPU threads of torch; 0 takes the cores that are idle when the run starts (a resumed run keeps its number)."""
     compile: bool = False
     """torch.compile the network; pays on CUDA."""
     val_curve: bool = False
