@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from src.analysis.imbalance import groups
-from src.analysis.thresholds import fit_thresholds
+from src.analysis.sampling import expected_counts
+from src.analysis.thresholds import DEFAULT_SHRINK, fit_thresholds
 from src.config.schema.data import AutoConfig, CocoConfig, DataConfig, SampleConfig
 from src.config.schema.model import ModelConfig
 from src.config.schema.root import TrainConfig
@@ -66,9 +67,11 @@ def build_task(config: TrainConfig, data: MultiLabelDataModule) -> MultiLabelTas
     """Model, loss and task for the data at hand, initialised from ``config.seed``."""
     torch.manual_seed(config.seed)
     counts_C = data.train_targets.sum(axis=0, dtype=np.int64)
-    num_images = len(data.train_targets)
-    model = build_model(config.model, num_classes=data.num_classes, class_frequency=counts_C / num_images)
-    loss = build_loss(config.loss, class_counts=counts_C, num_images=num_images)
+    # Prior and weights are those of what the network is shown; the groups stay the data's, alike for every sampler.
+    shown_C = np.rint(expected_counts(data.train_targets, data.train_draws)).astype(np.int64)
+    num_shown = data.images_per_epoch
+    model = build_model(config.model, num_classes=data.num_classes, class_frequency=shown_C / num_shown)
+    loss = build_loss(config.loss, class_counts=shown_C, num_images=num_shown)
     info = TaskInfo(
         class_names=tuple(data.class_names),
         frequency_groups_C=groups(counts_C),
@@ -115,7 +118,7 @@ def without_start_weights(model_cfg: ModelConfig) -> ModelConfig:
 
 def tuned_f1(scores_NC: np.ndarray, targets_NC: np.ndarray, *, class_names: Any) -> dict[str, float]:
     """Micro-F1 at the best global threshold and macro-F1 at per-class ones, fitted on these very scores."""
-    thresholds = fit_thresholds(scores_NC, targets_NC, class_names=class_names)
+    thresholds = fit_thresholds(scores_NC, targets_NC, class_names=class_names, shrink=DEFAULT_SHRINK)
     return at_thresholds(Predictions(scores_NC, targets_NC, np.arange(len(scores_NC)), class_names), thresholds)
 
 
