@@ -1,9 +1,14 @@
 """``python -m src.train``: one training run, or a sweep with ``-m``."""
 
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.config.cli import entry
 from src.config.resume import continue_command_line
+from src.config.schema.errors import UserError
 
 USAGE = """
 Train a multi-label classifier on COCO, or on the built-in sample where COCO is not there.
@@ -18,16 +23,23 @@ Train a multi-label classifier on COCO, or on the built-in sample where COCO is 
 def task(config: DictConfig) -> float:
     """Train once; the objective on the holdout goes back to the sweep."""
     from src.config.job import current_job
+    from src.run.failures import note_failed
     from src.run.training import train
 
-    return train(current_job(config))
+    job = current_job(config)
+    try:
+        return train(job)
+    except UserError as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            note_failed(job.folder, name=job.config.name, overrides=job.overrides, reason=str(error))
+        raise
 
 
 def sweep_table(folder: str) -> None:
-    """Print how the jobs of a sweep ended."""
-    from src.report.tables import print_sweep
+    """Print, write and draw how the jobs of a sweep ended."""
+    from src.report.sweeps import report_sweep
 
-    print_sweep(folder)
+    report_sweep(Path(folder))
 
 
 def main() -> None:

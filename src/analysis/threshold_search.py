@@ -14,6 +14,7 @@ Shapes: N images, C classes, P positives, K cuts in rising order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         require_choice("thresholds.objective", self.kind, KINDS)
-        require(self.beta > 0, "thresholds.beta", self.beta, "must be > 0; 1 is F1")
+        require(0 < self.beta < inf, "thresholds.beta", self.beta, "must be > 0 and finite; 1 is F1")
         require(0 < self.target <= 1, "thresholds.target", self.target, "must lie in (0, 1]")
 
     def __str__(self) -> str:
@@ -242,14 +243,14 @@ def _macro_curves(cuts_K: Scores, columns: Sequence[Column], objective: Objectiv
 def _macro_at(cuts_M: Scores, columns: Sequence[Column], objective: Objective) -> tuple[Floats, Floats, Floats]:
     """Macro quality and recall at a few cuts, and the most that this or any lower cut can have of the former.
 
-    A cut that finds every positive at once has tp = positives and predicts at least as many as this one does.
+    A lower cut finds every positive at most, and predicts at least as many as this one does.
     """
     curves = []
     for ranked_N, positives_P in columns:
         total = len(positives_P)
         tp_M = total - np.searchsorted(positives_P, cuts_M)
         predicted_M = len(ranked_N) - np.searchsorted(ranked_N, cuts_M)
-        ceiling_M = _quality(total, np.maximum(predicted_M, total), total, objective)
+        ceiling_M = _quality(total, predicted_M, total, objective)
         curves.append((_quality(tp_M, predicted_M, total, objective), tp_M / total, ceiling_M))
     quality_M, recall_M, ceiling_M = np.mean(curves, axis=0)
     return quality_M, recall_M, ceiling_M

@@ -16,27 +16,43 @@ class RunCheckpoint(Checkpoint):
     """Writes both files at the end of an epoch, and last.ckpt every ``every_steps`` optimizer steps.
 
     best.ckpt holds the averaged weights (``state_dict``), the trained ones (``current_model_state``, with EMA) and what
-    names them, without optimizer state. A better objective is a larger one; ties keep the earlier epoch.
+    names them, without optimizer state. It is that of the latest epoch whose objective lies within ``margin`` standard
+    errors of the highest so far: on a small holdout the highest is often an accident of its images, and of epochs that
+    the holdout cannot tell apart the later one has the lower learning rate and the longer average. (Fine-tuning on
+    2,471 images with a holdout of 129: the highest, epoch 4 of 10, had mAP 0.495 on val; epoch 10, 0.004 lower on the
+    holdout, had 0.516; one run.) The rule is Breiman's et al., Classification and Regression Trees, 1984, sec. 3.4.3.
 
     Args:
         folder: where to write.
-        objective: key in ``trainer.callback_metrics``.
+        objective: key in ``trainer.callback_metrics``; its standard error stands under the same key with ``_se``.
+        margin: in standard errors; 0 takes the highest, of equal ones the latest.
         every_steps: 0 only at the end of an epoch.
         patience: epochs without a better objective before the run is stopped; 0 never.
     """
 
-    def __init__(self, folder: RunFolder, *, objective: str, every_steps: int, patience: int) -> None:
+    def __init__(
+        self, folder: RunFolder, *, objective: str, every_steps: int, patience: int, margin: float = 0.0
+    ) -> None:
         self.folder, self.objective, self.every_steps, self.patience = folder, objective, every_steps, patience
+        self.margin = margin
         self.best_score, self.best_epoch = -math.inf, -1
+        self._highest, self._highest_epoch = -math.inf, -1
         self._saved_step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The best epoch so far."""
-        return {"best_score": self.best_score, "best_epoch": self.best_epoch}
+        """The epoch kept and the highest one so far."""
+        return {
+            "best_score": self.best_score,
+            "best_epoch": self.best_epoch,
+            "highest": self._highest,
+            "highest_epoch": self._highest_epoch,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best epoch of the run before."""
+        """Take up the epochs of the run before."""
         self.best_score, self.best_epoch = state_dict["best_score"], state_dict["best_epoch"]
+        self._highest = state_dict.get("highest", self.best_score)
+        self._highest_epoch = state_dict.get("highest_epoch", self.best_epoch)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A resumed run that had already stopped early does not train another epoch."""
@@ -53,11 +69,8 @@ class RunCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save both files; stop early where the objective has stalled."""
-        score = float(trainer.callback_metrics[self.objective])
         epoch = trainer.current_epoch
-        is_best = score > self.best_score
-        if is_best:
-            self.best_score, self.best_epoch = score, epoch
+        is_best = self._judge(trainer, epoch)
         checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if is_best and trainer.is_global_zero:
             AtomicCheckpointIO().save_checkpoint(_without_optimizer(checkpoint), self.folder.best)
@@ -65,8 +78,19 @@ class RunCheckpoint(Checkpoint):
         if self._stalled(epoch):
             trainer.should_stop = True
 
+    def _judge(self, trainer: pl.Trainer, epoch: int) -> bool:
+        """Whether this epoch is the one to keep."""
+        score = float(trainer.callback_metrics[self.objective])
+        error = float(trainer.callback_metrics.get(f"{self.objective}_se", 0.0))
+        if score > self._highest:
+            self._highest, self._highest_epoch = score, epoch
+        if score < self._highest - self.margin * error:
+            return False
+        self.best_score, self.best_epoch = score, epoch
+        return True
+
     def _stalled(self, epoch: int) -> bool:
-        return bool(self.patience) and self.best_epoch >= 0 and epoch - self.best_epoch >= self.patience
+        return bool(self.patience) and self._highest_epoch >= 0 and epoch - self._highest_epoch >= self.patience
 
     def save_last(self, trainer: pl.Trainer) -> None:
         """Write last.ckpt as things stand."""

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -51,11 +53,19 @@ def problems(
     unparsable = [line for text in overrides if (line := _parse_problem(text))]
     if unparsable:
         return unparsable
+    if config_name == "config" and (search := [text for text in overrides if re.match(r"[+~]*sweep[.=]", text)]):
+        return [f"{text}: belongs to python -m src.sweep" for text in search]
     found: dict[str, None] = {}
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with _hydra():
         for job in _jobs(overrides) if multirun else [list(overrides)]:
             found |= dict.fromkeys(_job_problems(config_name, job, multirun, allow_missing))
     return list(found)
+
+
+def _hydra() -> AbstractContextManager[None]:
+    """Hydra to compose with: the running command's, since there can be only one."""
+    running = GlobalHydra.instance().is_initialized()
+    return nullcontext() if running else initialize_config_dir(str(CONF_DIR), version_base="1.3")
 
 
 def groups() -> dict[str, list[str]]:
@@ -140,7 +150,7 @@ def _explain(item: Rejected, known: Sequence[str], multirun: bool) -> str:
         choices = groups().get(item.key, [])
         return _with_hint(f"{item.override}: no such choice", value, choices, item.override.partition("=")[0])
     if item.kind == "value":
-        if "," in value and not multirun:
+        if "," in value and value[0] not in "[{" and not multirun:
             return f"{item.override}: several values are a sweep; add -m"
         match = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", item.reason)
         kind = match and (match.group(1) or match.group(2))

@@ -12,7 +12,7 @@ from src.config.schema.errors import ConfigError
 from src.config.schema.root import Job, TrainConfig
 from src.config.schema.variants import from_plain
 
-CHANGEABLE_GROUPS = ("trainer.", "callbacks.", "logger.", "data.")
+CHANGEABLE_GROUPS = ("trainer.", "callbacks.", "logger.", "data.", "thresholds.")
 
 
 def current_job(config: DictConfig) -> Job:

@@ -85,7 +85,7 @@ def rand_augment_ops(magnitude: float) -> list[A.BasicTransform]:
     return ops
 
 
-def apply(transform: A.Compose, image: Image, *, seed: tuple[int, int, int] | None = None) -> Image:
+def apply(transform: A.Compose, image: Image, *, seed: tuple[int, ...] | None = None) -> Image:
     """Run ``transform`` on one image.
 
     All steps draw from one stream. ``Compose.set_random_seed`` would start every step's own stream at the same
@@ -94,7 +94,8 @@ def apply(transform: A.Compose, image: Image, *, seed: tuple[int, int, int] | No
     Args:
         transform: from ``build_train_transform`` or ``build_eval_transform``.
         image: RGB, uint8 [H, W, 3].
-        seed: (run seed, epoch, row) that alone decides the outcome; None where nothing is random.
+        seed: (run seed, epoch, row), or with a repeat number behind, that alone decides the outcome; None where
+            nothing is random.
 
     Returns:
         uint8 [image_size, image_size, 3].

@@ -19,6 +19,7 @@ from src.data.dataset import BatchLoader
 from src.data.errors import DataError
 from src.data.loader import Split, split_loader
 from src.data.order import EpochBatchSampler
+from src.data.sampler import epoch_length, expected_draws
 from src.data.source import Source, locate
 from src.data.split import holdout_split
 from src.data.targets import Selection, select_targets
@@ -90,6 +91,10 @@ class MultiLabelDataModule(pl.LightningDataModule):
             self._counts[f"{name}_dropped_empty"] = selection.dropped_empty
             self._counts[f"{name}_ignored_crowd"] = selection.ignored_crowd
             self._counts[f"{name}_ignored_small"] = selection.ignored_small
+        self.train_draws: NDArray[np.float64] = expected_draws(
+            self.train_targets, sampler=self._data.sampler, repeat_threshold=self._data.repeat_threshold
+        )
+        """Mean visits of each training image in an epoch, float64 [N]; their sum is ``images_per_epoch``."""
         self.fingerprint: str = self._fingerprint()
 
     @property
@@ -101,6 +106,11 @@ class MultiLabelDataModule(pl.LightningDataModule):
     def train_targets(self) -> NDArray[np.uint8]:
         """Targets of train, uint8 [N, C], for class statistics."""
         return self.targets("train")
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Training images visited in every epoch by all processes, repeats counted."""
+        return epoch_length(self.train_draws)
 
     @property
     def monitor_split(self) -> str:
@@ -122,6 +132,10 @@ class MultiLabelDataModule(pl.LightningDataModule):
         """File of image ``row`` of ``split``."""
         chosen = self._of(split)
         return chosen.image_dir / chosen.index.file_name(int(chosen.rows[row]))
+
+    def path_of(self, split: str, image_id: int) -> Path:
+        """File of an image of ``split`` by COCO's number."""
+        return self._of(split).path_of(image_id)
 
     def counts(self) -> dict[str, int]:
         """Images per split, and what the selection left out, for the banner."""
@@ -166,6 +180,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
             seed=self._seed,
             shuffle=shuffle,
             drop_last=shuffle,
+            draws_N=self.train_draws if shuffle else None,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
             max_batches=self._debug.max_steps,

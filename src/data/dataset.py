@@ -83,8 +83,8 @@ class MultiLabelDataset(Dataset[Sample]):
         return len(self._rows)
 
     def __getitem__(self, key: Key) -> Sample:
-        """Image of ``key = (epoch, row)``."""
-        epoch, row = key
+        """Image of ``key = (epoch, row)`` or ``(epoch, row, repeat)``."""
+        row = key[1]
         at = int(self._rows[row])
         image_id = int(self._index.image_ids[at])
         image: NDArray[np.uint8] | ImageError
@@ -93,7 +93,7 @@ class MultiLabelDataset(Dataset[Sample]):
         except ImageError as error:
             image = ImageError(error.path, f"{error.reason} (image id {image_id})")
         else:
-            seed = None if self._seed is None else (self._seed, epoch, row)
+            seed = None if self._seed is None else (self._seed, *key)
             image = apply(self._transform, pixels, seed=seed)
         return Sample(row, image_id, self._targets[row], image)
 

@@ -21,6 +21,7 @@ class FolderSplit:
     """Batches whose targets stand in the model's class order."""
 
     loader: BatchLoader
+    split: Split
     absent_classes: tuple[str, ...]
     """Classes of the model that these labels do not know; their columns are zero."""
 
@@ -64,4 +65,4 @@ def open_folder(
     split = Split(index, image_dir, chosen.rows, targets)
     transform = build_eval_transform(data.resize, data.image_size)
     loader = split_loader(split, data, transform, order, seed=None, num_workers=num_workers, pin_memory=pin_memory)
-    return FolderSplit(loader, tuple(name for name in class_names if name not in shared))
+    return FolderSplit(loader, split, tuple(name for name in class_names if name not in shared))

@@ -28,6 +28,10 @@ class Split:
         """The images at positions ``chosen``."""
         return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
 
+    def path_of(self, image_id: int) -> Path:
+        """File of an image by COCO's number; the number must be in the index."""
+        return self.image_dir / self.index.file_name(int(np.searchsorted(self.index.image_ids, image_id)))
+
 
 def split_loader(
     split: Split,

@@ -1,4 +1,4 @@
-"""The order in which images are visited, as a function of (seed, epoch): nothing to save, nothing to restore."""
+"""The batches in which images are visited, as a function of (seed, epoch): nothing to save, nothing to restore."""
 
 from collections.abc import Iterator
 
@@ -6,21 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-Key = tuple[int, int]
-"""(epoch, row): the epoch travels with the row, so that loader workers need no shared state to augment by it."""
+from src.data.sampler import epoch_length, epoch_rows, permutation, repeat_numbers
 
-_ORDER_STREAM = 1
-"""Keeps this randomness apart from the augmentation's, which is seeded with (seed, epoch, row)."""
+Key = tuple[int, int] | tuple[int, int, int]
+"""(epoch, row), with a number from 1 where the row has come in this epoch before, so that each visit is augmented anew.
 
-
-def permutation(num_images: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Random order of ``num_images`` rows, int64; the same for the same arguments."""
-    sequence = np.random.SeedSequence((seed, epoch), spawn_key=(_ORDER_STREAM,))
-    return np.random.Generator(np.random.PCG64(sequence)).permutation(num_images)
+The epoch travels with the row: loader workers need no shared state to augment by it.
+"""
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
-    """Batches of ``(epoch, row)`` keys for one process.
+    """Batches of keys for one process.
 
     The epoch and the start are those at the moment of ``iter``: loader workers are given their first batches then, and
     any number of workers, 0 included, must see the same.
@@ -34,6 +30,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         seed: int,
         shuffle: bool,
         drop_last: bool,
+        draws_N: NDArray[np.float64] | None = None,
         rank: int = 0,
         world_size: int = 1,
         max_batches: int = 0,
@@ -48,11 +45,15 @@ class EpochBatchSampler(Sampler[list[Key]]):
                 (fewer than ``world_size`` images are left out for it); False visits all rows in ascending order,
                 none twice.
             drop_last: leave out an incomplete last batch, provided there is a complete one.
+            draws_N: mean visits of each row in an epoch, with a whole sum, for ``shuffle``; None visits each once.
             rank: this process, 0..world_size-1.
             world_size: processes that share the rows.
             max_batches: end after so many batches; 0 does not.
         """
+        if draws_N is not None and (not shuffle or len(draws_N) != num_images):
+            raise ValueError(f"draws_N: one number for each of {num_images} images, with shuffle; got {len(draws_N)}")
         self._num_images = num_images
+        self._draws_N = draws_N
         self._batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
@@ -60,7 +61,8 @@ class EpochBatchSampler(Sampler[list[Key]]):
         self._world_size = world_size
         self._epoch = 0
         self._start = 0
-        share = num_images // world_size if shuffle else len(range(rank, num_images, world_size))
+        visits = num_images if draws_N is None else epoch_length(draws_N)
+        share = visits // world_size if shuffle else len(range(rank, visits, world_size))
         complete, rest = divmod(share, batch_size)
         self._share = share
         self._num_batches = complete if rest == 0 or (drop_last and complete > 0) else complete + 1
@@ -77,10 +79,11 @@ class EpochBatchSampler(Sampler[list[Key]]):
     def _batches(self, epoch: int, start: int) -> Iterator[list[Key]]:
         # The start is used up by the first batch, not by iter(): with workers, DataLoader calls iter() twice in a row.
         self._start = 0
-        rows = self._rows(epoch)
+        rows, repeats = self._visits(epoch)
         for index in range(start, self._num_batches):
-            chosen = rows[index * self._batch_size : (index + 1) * self._batch_size]
-            yield [(epoch, row) for row in chosen.tolist()]
+            chosen = slice(index * self._batch_size, (index + 1) * self._batch_size)
+            visits = zip(rows[chosen].tolist(), repeats[chosen].tolist(), strict=True)
+            yield [(epoch, row, repeat) if repeat else (epoch, row) for row, repeat in visits]
 
     @property
     def sampler(self) -> "EpochBatchSampler":
@@ -97,10 +100,13 @@ class EpochBatchSampler(Sampler[list[Key]]):
             raise ValueError(f"cannot skip {count} batches of an epoch of {self._num_batches}")
         self._start = count
 
-    def _rows(self, epoch: int) -> NDArray[np.int64]:
-        """This process's rows, in order."""
-        if self._shuffle:
+    def _visits(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """This process's rows, in order, and how often each has come before in any process."""
+        if self._draws_N is not None:
+            order = epoch_rows(self._draws_N, seed=self._seed, epoch=epoch)
+        elif self._shuffle:
             order = permutation(self._num_images, seed=self._seed, epoch=epoch)
         else:
             order = np.arange(self._num_images)
-        return order[self._rank :: self._world_size][: self._share]
+        own = slice(self._rank, self._share * self._world_size, self._world_size)
+        return order[own], repeat_numbers(order)[own]

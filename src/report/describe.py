@@ -13,7 +13,7 @@ BAR_WIDTH = 30
 
 def print_description(content: Mapping[str, Any]) -> None:
     """Print the report that ``src.run.description.describe`` makes."""
-    tables = (_summary(content), _classes(content), _pairs(content))
+    tables = (_summary(content), _classes(content), *_sampler(content["sampler"]), _pairs(content))
     console().print(Group(*tables, *_findings(content), *_images(content)))
 
 
@@ -52,6 +52,30 @@ def _classes(content: Mapping[str, Any]) -> Table:
             bar,
         )
     return table
+
+
+def _sampler(effect: Mapping[str, Any] | None) -> list[str | Table]:
+    if effect is None:
+        return []
+    found, threshold = effect["summary"], effect["repeat_threshold"]
+    limit = "" if threshold is None else f", classes in less than {threshold:.2%} of the images repeat"
+    lines = {
+        "sampler": f"{effect['name']}{limit}",
+        "epoch": f"{found['visits']:,} visits to {found['images']:,} images; {found['left_out']:,.0f} of them are not "
+        f"visited, one up to {found['most_visits']:.1f} times, on average",
+        "imbalance": f"most : least frequent class {found['imbalance_before']:.0f} : 1 -> "
+        f"{found['imbalance_after']:.0f} : 1, {found['neg_pos_before']:.1f} -> {found['neg_pos_after']:.1f} negatives "
+        f"per positive, {found['labels_before']:.2f} -> {found['labels_after']:.2f} labels per image",
+    }
+    if found["most_visits"] <= 1:
+        lines["note"] = "no class is that rare: the same as data.sampler=uniform"
+    table = Table(title="visits per class in an epoch, rarest class first", title_justify="left")
+    for header in ("class", "images", "visits", "factor", "group"):
+        table.add_column(header, justify="left" if header in ("class", "group") else "right")
+    for row in sorted(effect["classes"], key=lambda row: row["count"]):
+        visits = f"{row['expected_count']:,.0f}"
+        table.add_row(row["class_name"], f"{row['count']:,}", visits, f"{row['factor']:.2f}", row["group"])
+    return ["\n".join(f"{key:<10} {value}" for key, value in lines.items()), table]
 
 
 def _pairs(content: Mapping[str, Any]) -> Table:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from src.analysis.bootstrap import resample
 from src.analysis.imbalance import groups
 from src.analysis.sampling import expected_counts
 from src.analysis.thresholds import DEFAULT_SHRINK, fit_thresholds
@@ -25,8 +26,9 @@ from src.run.hardware import Hardware
 from src.runfolder import Predictions
 from src.task import MultiLabelTask, TaskInfo
 
-SAMPLE_SIZE, SAMPLE_EPOCHS = 96, 12
+SAMPLE_SIZE, SAMPLE_EPOCHS = 96, 10
 PHOTO_SIZE, PHOTO_EPOCHS = 224, 15
+ERROR_RESAMPLES = 100
 
 
 def resolve(config: TrainConfig) -> None:
@@ -86,7 +88,9 @@ def build_task(config: TrainConfig, data: MultiLabelDataModule) -> MultiLabelTas
         model_cfg=config.model,
         optimizer_cfg=config.optimizer,
         scheduler_cfg=config.scheduler,
-        tuned=lambda scores_NC, targets_NC: tuned_f1(scores_NC, targets_NC, class_names=data.class_names),
+        tuned=lambda scores_NC, targets_NC: tuned_f1(
+            scores_NC, targets_NC, class_names=data.class_names, objective=config.objective
+        ),
         objective=config.objective,
     )
 
@@ -116,10 +120,17 @@ def without_start_weights(model_cfg: ModelConfig) -> ModelConfig:
     return type(model_cfg)(**values)
 
 
-def tuned_f1(scores_NC: np.ndarray, targets_NC: np.ndarray, *, class_names: Any) -> dict[str, float]:
-    """Micro-F1 at the best global threshold and macro-F1 at per-class ones, fitted on these very scores."""
+def tuned_f1(scores_NC: np.ndarray, targets_NC: np.ndarray, *, class_names: Any, objective: str) -> dict[str, float]:
+    """Micro-F1 at the best global threshold and macro-F1 at per-class ones, fitted on these very scores.
+
+    And under ``<objective>_se`` the objective's standard error, over images, by which epochs are told apart.
+    """
     thresholds = fit_thresholds(scores_NC, targets_NC, class_names=class_names, shrink=DEFAULT_SHRINK)
-    return at_thresholds(Predictions(scores_NC, targets_NC, np.arange(len(scores_NC)), class_names), thresholds)
+    cuts = (thresholds.global_, thresholds.per_class)
+    resampled = resample(scores_NC, targets_NC, cuts, resamples=ERROR_RESAMPLES, seed=0, level=0.95)
+    error = float(resampled.headline[objective][1:].std())
+    found = Predictions(scores_NC, targets_NC, np.arange(len(scores_NC)), class_names)
+    return at_thresholds(found, thresholds) | {f"{objective}_se": error}
 
 
 def at_thresholds(predictions: Predictions, thresholds: Any) -> dict[str, float]:

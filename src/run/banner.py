@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 
 from src.analysis.imbalance import summarize
+from src.analysis.sampling import summarize_sampling
+from src.config.schema.data import DataConfig
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
 from src.models.figures import model_figures
@@ -45,6 +47,7 @@ def banner(
         "imbalance": f"{data.num_classes} classes, {summary.labels_mean:.2f} labels per image, most : least frequent "
         f"{summary.imbalance_ratio:.0f}:1, {summary.neg_pos:.1f} negatives per positive"
         f"{f', {len(summary.absent_classes)} classes absent' if summary.absent_classes else ''}",
+        "sampler": _sampler(config.data, data),
         "model": f"{model}, {figures.parameters:,} parameters{with_coco}, {figures.leaf_modules} leaf modules, "
         f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
@@ -54,4 +57,18 @@ def banner(
         f"{hardware.num_workers} loader processes, torch {torch.__version__}",
         "choice": f"{config.objective} on {monitor}",
     }
-    return "\n".join(f"{key:<10} {value}" for key, value in lines.items())
+    return "\n".join(f"{key:<10} {value}" for key, value in lines.items() if value)
+
+
+def _sampler(config: DataConfig, data: MultiLabelDataModule) -> str:
+    """What the sampler makes of the imbalance; empty for ``uniform``."""
+    if config.sampler == "uniform":
+        return ""
+    found = summarize_sampling(data.train_targets, data.train_draws)
+    threshold = f" (threshold {config.repeat_threshold:g})" if config.sampler == "repeat_factor" else ""
+    return (
+        f"{config.sampler}{threshold}: {found.visits:,} visits an epoch, most : least frequent "
+        f"{found.imbalance_before:.0f}:1 -> {found.imbalance_after:.0f}:1, {found.neg_pos_before:.1f} -> "
+        f"{found.neg_pos_after:.1f} negatives per positive"
+        f"{'; no class is that rare: the same as uniform' if found.most_visits <= 1 else ''}"
+    )

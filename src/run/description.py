@@ -12,11 +12,14 @@ import pandas as pd
 
 from src.analysis.imbalance import class_table, summarize
 from src.analysis.labels import RARE, conditional, cooccurrence, label_health
+from src.analysis.sampling import sampling_table, summarize_sampling
+from src.config.schema.data import DataConfig
 from src.config.schema.root import DescribeConfig
 from src.data.coco import load_index
 from src.data.health import ImageHealth, image_health
+from src.data.sampler import expected_draws
 from src.data.source import locate
-from src.data.targets import select_targets
+from src.data.targets import Selection, select_targets
 from src.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from src.report.describe import print_description
 from src.runfolder import replacing
@@ -56,6 +59,7 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
         "ignored_crowd": chosen.ignored_crowd,
         "ignored_small": chosen.ignored_small,
         "classes": table.to_dict(orient="records"),
+        "sampler": sampler_effect(data, chosen) if config.split == "train" else None,
         "pairs": strongest_pairs(chosen.targets, table),
         "labels": label_health(chosen.targets, chosen.class_names),
         "images": _plain_health(health) if health else None,
@@ -67,6 +71,19 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
         with replacing(path, "w") as file:
             json.dump(_without_infinities(content), file, indent=2, default=float, allow_nan=False)
     return content
+
+
+def sampler_effect(data: DataConfig, chosen: Selection) -> dict[str, Any] | None:
+    """What ``data.sampler`` makes of the class counts; None for ``uniform``, which leaves them as they are."""
+    if data.sampler == "uniform":
+        return None
+    draws_N = expected_draws(chosen.targets, sampler=data.sampler, repeat_threshold=data.repeat_threshold)
+    return {
+        "name": data.sampler,
+        "repeat_threshold": data.repeat_threshold if data.sampler == "repeat_factor" else None,
+        "summary": asdict(summarize_sampling(chosen.targets, draws_N)),
+        "classes": sampling_table(chosen.targets, draws_N, chosen.class_names).to_dict(orient="records"),
+    }
 
 
 def strongest_pairs(targets_NC: np.ndarray, table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,15 +1,18 @@
 """Scores of a finished run on any split of any folder in COCO's layout."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 from rich.console import Group
+from rich.markup import escape
 from torch import Tensor
 
-from src.analysis.imbalance import constant_baselines
 from src.analysis.thresholds import Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
 from src.config.schema.data import CocoConfig, DataConfig
@@ -20,8 +23,9 @@ from src.data.folder import FolderSplit, open_folder
 from src.process import keep_freed_memory
 from src.report.tables import closing_table, console, metrics_table
 from src.run.assembly import build_data, restore_model
-from src.run.finish import report
+from src.run.finish import evaluation_content
 from src.run.hardware import Hardware, choose
+from src.run.judging import Verdict, calibrated, fit, table_rows, verdict
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, find_run
 
@@ -34,12 +38,16 @@ class Input:
 
     name: str
     batches: Batches
+    image_path: Callable[[int], Path]
+    """File of an image id."""
+    train_targets: NDArray[np.uint8] | None = None
+    """Of the run's training images, where they are at hand."""
     absent_classes: tuple[str, ...] = ()
     """Classes of the model that the folder's labels do not have; left out of macro means."""
 
 
 def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
-    """Score a run; writes evaluation.json and predictions, prints a table.
+    """Score a run; writes evaluation.json, predictions and the report, prints a table.
 
     The run's own data goes into the run folder (``evaluation.json`` for val, ``evaluation_<split>.json`` else); another
     folder's into ``evaluations/<folder>_<split>/`` below it, the last checkpoint's likewise, or all into ``output``.
@@ -57,16 +65,88 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     model = restore_model(config.model, checkpoint["state_dict"], len(class_names))
     chosen = _other_folder(wish, config, hardware, class_names) if wish.data.root else _own(wish, config, hardware)
     predictions, skipped = predict(model, chosen.batches, device=hardware.device, class_names=class_names)
-    thresholds = Thresholds.from_json(run.read_json("thresholds.json"), class_names=class_names)
     target = RunFolder(_output(wish, run, chosen))
     target.path.mkdir(parents=True, exist_ok=True)
-    path = target.write_predictions(wish.split, predictions)
-    content = _content(wish, run, chosen, predictions, thresholds) | {"skipped_images": len(skipped)}
+    target.write_predictions(wish.split, predictions)
+    thresholds = _thresholds(wish, run, target, config, predictions)
+    given = verdict(
+        predictions,
+        thresholds,
+        fitted_here=_fitted_here(wish, thresholds),
+        train_targets=chosen.train_targets,
+        resamples=wish.resamples,
+    )
+    content = evaluation_content(
+        run, given, split=wish.split, checkpoint=wish.checkpoint, data=wish.data.root or "the run's own"
+    )
+    content |= {"absent_classes": list(chosen.absent_classes), "skipped_images": len(skipped)}
+    content |= {"calibration": _calibrate(wish, run, target, predictions)}
+    written = _write(wish, run, target, chosen, predictions, given, content)
+    _print(content, given, written)
+    return content
+
+
+def _thresholds(
+    wish: EvaluateConfig, run: RunFolder, target: RunFolder, config: TrainConfig, predictions: Predictions
+) -> Thresholds:
+    """The run's own thresholds; with ``fit`` new ones, which go where the evaluation goes, never into the run."""
+    if wish.fit is None:
+        return Thresholds.from_json(run.read_json("thresholds.json"), class_names=predictions.class_names)
+    same = wish.fit == wish.split and wish.data.root is None
+    fitting = predictions if same else run.read_predictions(wish.fit)
+    fitted = fit(fitting, wish.thresholds, fitted_on=wish.fit, seed=config.seed)
+    name = "thresholds_fit.json" if target.path == run.path else "thresholds.json"
+    target.write_json(name, fitted.to_json())
+    return fitted
+
+
+def _fitted_here(wish: EvaluateConfig, thresholds: Thresholds) -> bool:
+    return wish.data.root is None and thresholds.fitted_on == wish.split
+
+
+def _calibrate(
+    wish: EvaluateConfig, run: RunFolder, target: RunFolder, predictions: Predictions
+) -> dict[str, Any] | None:
+    if wish.calibrate == "none":
+        return None
+    if wish.split == "holdout" and wish.data.root is None:
+        raise ConfigError("split=holdout: the calibration is fitted there and would be judged on itself; split=val")
+    calibration, errors = calibrated(wish.calibrate, run.read_predictions("holdout"), predictions)
+    target.write_json("calibration.json", calibration.to_json())
+    return errors
+
+
+def _write(
+    wish: EvaluateConfig,
+    run: RunFolder,
+    target: RunFolder,
+    chosen: Input,
+    predictions: Predictions,
+    given: Verdict,
+    content: Mapping[str, Any],
+) -> list[Path]:
+    """The JSON and the report; paths of all that was written."""
     beside_val = target.path == run.path and wish.split != "val"
     name = f"evaluation_{wish.split}.json" if beside_val else "evaluation.json"
     target.write_json(name, content)
-    _print(content, predictions, path, target.path / name)
-    return content
+    paths = [target.path / "predictions" / f"{wish.split}.npz", target.path / name]
+    if wish.report:
+        from src.run.reporting import write_report  # draws pictures: imported only where asked for
+
+        page = write_report(
+            target,
+            split=chosen.name,
+            predictions=predictions,
+            thresholds=given.thresholds,
+            judgement=given.judgement,
+            train_targets=chosen.train_targets,
+            image_path=chosen.image_path,
+            run=run,
+            fitted_here=given.fitted_here,
+            name=f"index_{wish.split}.html" if beside_val else "index.html",
+        )
+        paths.append(page)
+    return paths
 
 
 def run_config(run: RunFolder) -> TrainConfig:
@@ -81,7 +161,9 @@ def _own(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware) -> Input
     data = build_data(config, hardware)
     if wish.split == "holdout" and data.monitor_split != "holdout":
         raise ConfigError("split=holdout: this run had none (data.holdout=0, or debug.overfit_images); split=val")
-    return Input(wish.split, data.eval_loader(wish.split))
+    return Input(
+        wish.split, data.eval_loader(wish.split), partial(data.path_of, wish.split), train_targets=data.train_targets
+    )
 
 
 def _other_folder(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware, class_names: tuple[str, ...]) -> Input:
@@ -102,7 +184,12 @@ def _other_folder(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware,
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
     )
-    return Input(f"{root.resolve().name}_{wish.split}", split.loader, split.absent_classes)
+    return Input(
+        f"{root.resolve().name}_{wish.split}",
+        split.loader,
+        split.split.path_of,
+        absent_classes=split.absent_classes,
+    )
 
 
 def _with_loading(data: DataConfig, wish: EvaluateConfig) -> DataConfig:
@@ -117,40 +204,21 @@ def _output(wish: EvaluateConfig, run: RunFolder, chosen: Input) -> Path:
     return run.path / "evaluations" / (chosen.name + ("_last" if wish.checkpoint == "last" else ""))
 
 
-def _content(
-    wish: EvaluateConfig, run: RunFolder, chosen: Input, predictions: Predictions, thresholds: Thresholds
-) -> dict[str, Any]:
-    # Frequency groups belong to the run's training set; they are in its own summary.
-    metrics = report(predictions, thresholds, None)
-    return {
-        "run": str(run.path),
-        "checkpoint": wish.checkpoint,
-        "data": wish.data.root or "the run's own",
-        "split": wish.split,
-        "num_images": len(predictions.scores),
-        "absent_classes": list(chosen.absent_classes),
-        "thresholds_fitted_on": thresholds.fitted_on,
-        "thresholds_fitted_on_this_split": wish.data.root is None and thresholds.fitted_on == wish.split,
-        "metrics": metrics,
-        "constant_baselines": asdict(constant_baselines(predictions.targets)),
-    }
-
-
-def _print(content: Mapping[str, Any], predictions: Predictions, path: Path, json_path: Path) -> None:
-    metrics, constant = content["metrics"], content["constant_baselines"]
-    tuned = {"map": metrics["map"], "f1_micro": metrics["f1_micro_tuned"], "f1_macro": metrics["f1_macro_tuned"]}
-    fitted = f"at thresholds of {content['thresholds_fitted_on']}"
-    rows = {
-        "at 0.5": metrics,
-        fitted + (" (this very split: optimistic)" if content["thresholds_fitted_on_this_split"] else ""): tuned,
-        f"always the {constant['best_k']} most frequent": {
-            "map": constant["prior_map"], "f1_micro": constant["best_f1_micro"], "f1_macro": constant["best_f1_macro"],
-        },
-    }  # fmt: skip
-    title = f"{len(predictions.scores):,} images of {content['split']}, data {content['data']}"
-    absent = content["absent_classes"]
+def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) -> None:
+    title = (
+        f"{content['num_images']:,} images of {content['split']}, data {content['data']}; "
+        f"[{content['level']:.0%} interval over images]"
+    )
+    absent, calibration = content["absent_classes"], content["calibration"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
     notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
-    everything = metrics_table(metrics, title="every metric")
-    lines = "\n".join([*notes, f"written to {path}", f"           {json_path}"])
-    console().print(Group(everything, closing_table(rows, title=title), lines))
+    if calibration:
+        before, after = calibration["before"], calibration["after"]
+        notes.append(
+            f"calibration ({calibration['kind']}, fitted on {calibration['fitted_on_images']} images of holdout): "
+            f"ECE {before['ece']:.4f} -> {after['ece']:.4f}, Brier {before['brier']:.4f} -> {after['brier']:.4f}"
+        )
+    everything = metrics_table(content["metrics"], title="every metric")
+    lines = "\n".join([*notes, "written to", *(f"  {path}" for path in written)])
+    table = closing_table(table_rows(given, split=content["split"]), title=escape(title))
+    console().print(Group(everything, table, lines))

@@ -1,22 +1,22 @@
 """After the last epoch: score the best weights once, fit thresholds, write what the run hands over."""
 
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Group
+from rich.markup import escape
 
-from src.analysis.imbalance import constant_baselines, groups
-from src.analysis.thresholds import Thresholds, fit_thresholds
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
-from src.metrics.functional import score_report
 from src.process import release_freed_memory
 from src.report.tables import closing_table, console
-from src.run.assembly import at_thresholds, restore_model
+from src.run.assembly import restore_model
 from src.run.hardware import Hardware, peak_memory_mb
+from src.run.judging import Verdict, fit, table_rows, verdict
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, replacing
 
@@ -51,19 +51,40 @@ def finish(
     data.trainer = None  # under DDP this process now scores every image, not its share
     predictions, fitted_on = _predict(config, folder, data, hardware, outcome.skipped)
     _name_skipped(folder, data, outcome.skipped)
-    thresholds = fit_thresholds(
-        predictions[fitted_on].scores,
-        predictions[fitted_on].targets,
-        class_names=data.class_names,
-        fitted_on=fitted_on,
-    )
+    thresholds = fit(predictions[fitted_on], config.thresholds, fitted_on=fitted_on, seed=config.seed)
     content = thresholds.to_json()
     folder.write_json("thresholds.json", content)
     AtomicCheckpointIO().save_checkpoint({**load_checkpoint(folder.best), "thresholds": content}, folder.best)
-    groups_C = torch.from_numpy(groups(data.train_targets.sum(axis=0)))
-    scores = {split: report(found, thresholds, groups_C) for split, found in predictions.items()}
+    verdicts = {
+        split: verdict(found, thresholds, fitted_here=split == fitted_on, train_targets=data.train_targets)
+        for split, found in predictions.items()
+    }
+    scores = {split: given.metrics for split, given in verdicts.items()}
     folder.write_json("summary.json", _summary(config, hardware, outcome, scores, fitted_on, seconds))
-    _print(folder, data, predictions, scores, fitted_on, outcome)
+    folder.write_json("evaluation.json", evaluation_content(folder, verdicts["val"], split="val"))
+    page = _report(folder, data, predictions["val"], verdicts["val"]) if config.report else None
+    _print(folder, data, verdicts["val"], outcome, page)
+
+
+def _report(folder: RunFolder, data: MultiLabelDataModule, val: Predictions, given: Verdict) -> Path:
+    from src.run.reporting import write_report  # draws pictures: a run does not wait for that before its first step
+
+    return write_report(
+        folder,
+        split="val",
+        predictions=val,
+        thresholds=given.thresholds,
+        judgement=given.judgement,
+        train_targets=data.train_targets,
+        image_path=partial(data.path_of, "val"),
+    )
+
+
+def evaluation_content(
+    run: RunFolder, given: Verdict, *, split: str, checkpoint: str = "best", data: str = "the run's own"
+) -> dict[str, Any]:
+    """What evaluation.json holds: what was scored, and the verdict."""
+    return {"run": str(run.path), "checkpoint": checkpoint, "data": data, "split": split, **given.to_json()}
 
 
 def _predict(
@@ -88,12 +109,6 @@ def _name_skipped(folder: RunFolder, data: MultiLabelDataModule, skipped: set[tu
     if skipped:
         with replacing(folder.path / "skipped_images.txt", "w") as file:
             file.writelines(f"{data.path(split, row)}\n" for split, row in sorted(skipped))
-
-
-def report(predictions: Predictions, thresholds: Thresholds, groups_C: torch.Tensor | None) -> dict[str, float]:
-    """Scores at 0.5 and, as ``…_tuned``, at the given thresholds."""
-    scores_NC, targets_NC = torch.from_numpy(predictions.scores), torch.from_numpy(predictions.targets)
-    return score_report(scores_NC, targets_NC, groups_C=groups_C) | at_thresholds(predictions, thresholds)
 
 
 def _summary(
@@ -123,26 +138,13 @@ def _summary(
     }
 
 
-def _print(
-    folder: RunFolder,
-    data: MultiLabelDataModule,
-    predictions: dict[str, Predictions],
-    scores: dict[str, dict[str, float]],
-    fitted_on: str,
-    outcome: Outcome,
-) -> None:
-    constant = asdict(constant_baselines(predictions["val"].targets))
-    val = scores["val"]
-    tuned = {"map": val["map"], "f1_micro": val["f1_micro_tuned"], "f1_macro": val["f1_macro_tuned"]}
-    rows = {
-        "val at 0.5": val,
-        f"val at thresholds of {fitted_on}": tuned,
-        f"always the {constant['best_k']} most frequent": {
-            "map": constant["prior_map"], "f1_micro": constant["best_f1_micro"], "f1_macro": constant["best_f1_macro"],
-        },
-    }  # fmt: skip
+def _print(folder: RunFolder, data: MultiLabelDataModule, val: Verdict, outcome: Outcome, page: Path | None) -> None:
     speed = outcome.train_images / max(outcome.train_seconds, 1e-9)
-    title = f"{len(predictions['val'].scores):,} val images, weights of epoch {outcome.best_epoch + 1}"
+    judged = val.judgement
+    title = (
+        f"{judged.num_images:,} val images, weights of epoch {outcome.best_epoch + 1}; "
+        f"[{judged.level:.0%} interval over images]"
+    )
     evaluate = f"python -m src.evaluate run={shlex.quote(str(folder.path))}"
     if data.source.is_sample:
         evaluate += " split=val"
@@ -152,6 +154,8 @@ def _print(
         f"{speed:.0f} training images per second, {outcome.train_seconds:.0f} s of training",
         *([f"{len(outcome.skipped)} broken images skipped, named in skipped_images.txt"] if outcome.skipped else []),
         f"written to {folder.path}",
+        *([f"open   {page}"] if page else []),
         f"next:  {evaluate}",
     ]
-    console().print(Group(closing_table(rows, title=title), "\n".join(lines)))
+    table = closing_table(table_rows(val, split="val"), title=escape(title))
+    console().print(Group(table, "\n".join(lines)))

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -21,7 +22,7 @@ from src.callbacks.numerics import WatchNumerics
 from src.callbacks.progress import EpochBar, epoch_line
 from src.callbacks.records import EpochRecords
 from src.callbacks.signals import StopOnSignal
-from src.config.schema.errors import Interrupted, UserError
+from src.config.schema.errors import Interrupted, Pruned, UserError
 from src.config.schema.root import Job, TrainConfig
 from src.config.schema.variants import to_plain
 from src.data.datamodule import MultiLabelDataModule
@@ -36,9 +37,16 @@ from src.run.loggers import build_loggers
 from src.runfolder import Record, RunFolder, replacing
 from src.task import MultiLabelTask
 
+OnEpoch = Callable[[int, float], None]
+"""Gets the epoch, from 0, and its objective, before the epoch's checkpoint is written."""
 
-def train(job: Job) -> float:
+
+def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
     """Train, score, write the run folder.
+
+    Args:
+        job: what to train, and where.
+        on_epoch: told of each epoch; may raise Pruned, which ends the run with status ``pruned``.
 
     Returns:
         The objective of the best epoch on the monitored split, for sweeps.
@@ -46,6 +54,7 @@ def train(job: Job) -> float:
     Raises:
         UserError: anything the user can mend; the folder is kept with status ``failed`` once training began.
         Interrupted: after a signal; ``resume=FOLDER`` goes on.
+        Pruned: by ``on_epoch``.
     """
     keep_freed_memory()
     _quiet_libraries()
@@ -58,7 +67,7 @@ def train(job: Job) -> float:
         console().print(banner(config, data, task, hardware, folder.path, resumed=job.resumed))
     started = time.perf_counter()
     try:
-        outcome = _fit(config, folder, data, task, hardware, resumed=job.resumed)
+        outcome = _fit(config, folder, data, task, hardware, resumed=job.resumed, on_epoch=on_epoch)
         if task.global_rank == 0:
             finish(config, folder, data, hardware, outcome, seconds=time.perf_counter() - started)
     except BaseException as error:
@@ -87,15 +96,17 @@ def _fit(
     hardware: Hardware,
     *,
     resumed: bool,
+    on_epoch: OnEpoch | None,
 ) -> Outcome:
     checkpoint = RunCheckpoint(
         folder,
         objective=f"{data.monitor_split}/{config.objective}",
         every_steps=config.callbacks.checkpoint_steps,
         patience=config.callbacks.early_stopping,
+        margin=config.callbacks.best_margin,
     )
     shown = console()
-    records = EpochRecords(folder, _announcer(config, data.monitor_split, shown))
+    records = EpochRecords(folder, _announcer(config, data.monitor_split, shown, on_epoch))
     if config.trainer.compile:
         task.model.compile()
     trainer = pl.Trainer(
@@ -146,16 +157,23 @@ def _callbacks(
         callbacks.append(EpochBar(shown))
     if config.callbacks.ema:
         images_per_step = config.data.batch_size * config.trainer.devices * config.trainer.accumulate
-        steps = math.ceil(len(data.train_targets) / images_per_step)
+        steps = math.ceil(data.images_per_epoch / images_per_step)
         callbacks.insert(0, EMA(decay_per_step(config.callbacks.ema_decay, steps)))
     return [*callbacks, checkpoint, StopOnSignal(checkpoint)]
 
 
-def _announcer(config: TrainConfig, monitor_split: str, shown: Console) -> Callable[[Record], None]:
+def _announcer(
+    config: TrainConfig, monitor_split: str, shown: Console, on_epoch: OnEpoch | None
+) -> Callable[[Record], None]:
     """Prints the line an epoch leaves behind, on the bar's console: another would write into the bar."""
     shown.quiet = config.callbacks.progress == "none"
-    max_epochs = config.trainer.max_epochs
-    return lambda record: shown.print(epoch_line(record, max_epochs=max_epochs, monitor_split=monitor_split))
+
+    def announce(record: Record) -> None:
+        shown.print(epoch_line(record, max_epochs=config.trainer.max_epochs, monitor_split=monitor_split))
+        if on_epoch:
+            on_epoch(int(record["epoch"]), float(record[f"{monitor_split}/{config.objective}"]))
+
+    return announce
 
 
 def _is_first_process() -> bool:
@@ -196,11 +214,13 @@ def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataM
 
 
 def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, started: float) -> None:
+    content: dict[str, Any] = {"name": config.name, "status": "failed", "error": f"{type(error).__name__}: {error}"}
     stopped = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
-    status = "interrupted" if stopped else "failed"
-    reason = "" if stopped else f"{type(error).__name__}: {error}"
-    seconds = round(time.perf_counter() - started, 2)
-    folder.write_json("summary.json", {"name": config.name, "status": status, "error": reason, "seconds": seconds})
+    if stopped:
+        content |= {"status": "interrupted", "error": ""}
+    if isinstance(error, Pruned):
+        content |= {"status": "pruned", "error": "", "objective": error.objective, "epochs": error.epochs}
+    folder.write_json("summary.json", {**content, "seconds": round(time.perf_counter() - started, 2)})
     if stopped:
         console().print(f"interrupted; go on with   python -m src.train resume={folder.path}")
 

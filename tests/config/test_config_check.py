@@ -70,7 +70,7 @@ def test_conf__every_choice_composes(choice: tuple[str, str]) -> None:
     group, name = choice
     typed = f"+{group}={name}" if group == "experiment" else f"{group}={name}"
     extra = ["model.name=resnet18"] if choice == ("model", "timm") else []
-    assert problems("config", [typed, *extra]) == []
+    assert problems("sweep" if group == "sweep" else "config", [typed, *extra]) == []
 
 
 def test_conf__no_targets_and_every_file_names_its_schema() -> None:

@@ -212,6 +212,59 @@ def test_resume_at__the_rest_of_the_epoch_is_the_same(cache, workers):
     assert_same(rest, expected)
 
 
+SAMPLED = {"sampler": "repeat_factor", "repeat_threshold": 0.3, "batch_size": 12}
+
+
+@pytest.mark.parametrize("sampler", ["class_aware", "repeat_factor"])
+def test_sampler__every_epoch_has_as_many_batches_and_shows_the_expected_counts(cache, sampler):
+    module = ready(cache, sampler=sampler, repeat_threshold=0.3)
+    loader = module.train_dataloader()
+    assert len(loader) == module.images_per_epoch // 10
+    num_images = len(module.train_targets)
+    assert (module.images_per_epoch > num_images) == (sampler == "repeat_factor")
+    shown = []
+    for epoch in range(200):
+        module.train_order.set_epoch(epoch)
+        batches = list(module.train_order)
+        assert len(batches) == len(loader)
+        shown.append(module.train_targets[[key[1] for batch in batches for key in batch]].mean(axis=0))
+    expected = module.train_draws @ module.train_targets / module.images_per_epoch
+    error = np.std(shown, axis=0) / np.sqrt(len(shown))
+    assert (np.abs(np.mean(shown, axis=0) - expected) <= 4.5 * error + 1e-9).all()
+
+
+def test_sampler__workers_and_epochs(cache):
+    alone, pair = ready(cache, **SAMPLED), ready(cache, workers=2, **SAMPLED)
+    one, two = alone.train_dataloader(), pair.train_dataloader()
+    for epoch in range(2):
+        alone.train_order.set_epoch(epoch)
+        pair.train_order.set_epoch(epoch)
+        assert_same(one, two)
+
+
+def test_sampler__visits_of_an_image_are_augmented_differently(cache):
+    """The first visit as without a sampler, so that its pixels do not depend on it."""
+    sampled, plain = ready(cache, **SAMPLED), ready(cache)
+    visits = {}
+    for batch in sampled.train_dataloader():
+        for row, image in zip(batch["row"].tolist(), batch["image"], strict=True):
+            visits.setdefault(row, []).append(image.numpy().tobytes())
+    repeated = [images for images in visits.values() if len(images) > 1]
+    assert len(repeated) > 10
+    assert all(len(set(images)) == len(images) for images in repeated)
+    for batch in plain.train_dataloader():
+        for row, image in zip(batch["row"].tolist(), batch["image"], strict=True):
+            assert visits.get(row, [image.numpy().tobytes()])[0] == image.numpy().tobytes()
+
+
+def test_sampler__resume_in_mid_epoch(cache):
+    whole, resumed = ready(cache, **SAMPLED), ready(cache, workers=2, **SAMPLED)
+    loader = whole.train_dataloader()
+    whole.train_order.set_epoch(3)
+    resumed.resume_at(3, 4)
+    assert_same(resumed.train_dataloader(), list(loader)[4:])
+
+
 class Recorder(pl.LightningModule):
     """Notes which rows it is fed, per epoch."""
 

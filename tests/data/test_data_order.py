@@ -136,3 +136,53 @@ def test_sampler__lightning_sets_the_epoch_through_it():
     order.set_epoch = calls.append
     _set_sampler_epoch(DataLoader(range(23), batch_sampler=order), 4)
     assert calls == [4]
+
+
+@settings(max_examples=200)
+@given(
+    draws=st.lists(st.integers(0, 4), min_size=1, max_size=40),
+    batch_size=st.integers(1, 9),
+    world_size=st.integers(1, 3),
+    epoch=st.integers(0, 5),
+)
+def test_draws__ranks_share_the_visits_and_every_key_is_another(draws, batch_size, world_size, epoch):
+    """Whole draws are visited exactly; the second visit of a row is numbered 1 in whatever process it happens."""
+    keys, lengths = [], set()
+    for rank in range(world_size):
+        order = train_order(
+            len(draws), batch_size, draws_N=np.array(draws, float), drop_last=False, rank=rank, world_size=world_size
+        )
+        order.set_epoch(epoch)
+        batches = list(order)
+        assert len(batches) == len(order)
+        lengths.add(tuple(map(len, batches)))
+        keys += [key for batch in batches for key in batch]
+    assert len(lengths) == 1
+    assert len(set(keys)) == len(keys) == sum(draws) - sum(draws) % world_size
+    possible = {(epoch, row, *([again] if again else [])) for row, many in enumerate(draws) for again in range(many)}
+    assert set(keys) <= possible
+
+
+def test_draws__of_one_are_the_same_batches_as_none():
+    for epoch in range(3):
+        plain, drawn = train_order(), train_order(draws_N=np.ones(23))
+        plain.set_epoch(epoch)
+        drawn.set_epoch(epoch)
+        assert list(plain) == list(drawn)
+
+
+def test_draws__skip_batches_leaves_the_rest_of_the_epoch():
+    options = {"draws_N": np.array([2.5, 0.5, 1, 3, 1, 1, 2])}
+    order = train_order(7, 2, **options)
+    for epoch in range(4):
+        order.set_epoch(epoch)
+        whole = list(order)
+        assert len(whole) == len(order) == 5
+        order.skip_batches(3)
+        assert list(order) == whole[3:]
+
+
+@pytest.mark.parametrize("options", [{"draws_N": np.ones(22)}, {"draws_N": np.ones(23), "shuffle": False}])
+def test_draws__for_each_image_and_only_to_shuffle(options):
+    with pytest.raises(ValueError, match="one number for each of 23 images"):
+        train_order(**options)

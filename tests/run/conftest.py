@@ -22,10 +22,10 @@ Run = Callable[..., RunFolder]
 
 @pytest.fixture(scope="session")
 def run(smoke: Compose) -> Run:
-    """Train in this process into ``folder``."""
+    """Train in this process into ``folder``; without a report, which takes longer than the training."""
 
     def trained(folder: Path, *overrides: str, resumed: bool = False) -> RunFolder:
-        train(Job(smoke(*overrides), folder, list(overrides), resumed=resumed))
+        train(Job(smoke("report=false", *overrides), folder, list(overrides), resumed=resumed))
         return RunFolder(folder)
 
     return trained
@@ -34,7 +34,7 @@ def run(smoke: Compose) -> Run:
 @pytest.fixture(scope="session")
 def finished(run: Run, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of two epochs, not to be changed. It stays near p = 0.5, so that decisions at 0.5 are not all alike."""
-    options = ("model.prior_bias=false", "model.head_std=0.1", "optimizer.lr=1e-4", "data.holdout=0.3")
+    options = ("model.prior_bias=false", "model.head_std=0.1", "optimizer.lr=1e-4", "data.holdout=0.3", "report=true")
     return run(tmp_path_factory.mktemp("runs") / "smoke", *options)
 
 

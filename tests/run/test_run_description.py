@@ -13,9 +13,11 @@ from src.config.schema.root import DescribeConfig
 from src.data.errors import DataError
 from src.run.description import describe, strongest_pairs
 
+DATA_KEYS = ("empty", "crowd", "min_area", "classes", "sampler", "repeat_threshold")
+
 
 def wish(folder: Path, cache_dir: Path, **changes: Any) -> DescribeConfig:
-    data = {key: changes.pop(key) for key in list(changes) if key in ("empty", "crowd", "min_area", "classes")}
+    data = {key: changes.pop(key) for key in list(changes) if key in DATA_KEYS}
     return DescribeConfig(data=CocoConfig(root=str(folder), **data), cache_dir=str(cache_dir), **changes)
 
 
@@ -78,6 +80,40 @@ def test_describe__what_the_selection_leaves_out(coco_folder: Path, cache_dir: P
 def test_describe__absent_classes_leave_valid_json(coco_folder: Path, cache_dir: Path, tmp_path: Path) -> None:
     describe(wish(coco_folder, cache_dir, images=0, min_area=1e9, output=str(tmp_path / "report.json")))
     strict_json(tmp_path / "report.json")
+
+
+def test_describe__sampler_section_is_what_the_sampler_does(
+    coco_folder: Path, cache_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"sampler": "repeat_factor", "repeat_threshold": 0.1}
+    content = describe(wish(coco_folder, cache_dir, images=0, output=str(tmp_path / "report.json"), **options))
+    images = content["summary"]["images"]
+    effect, printed = content["sampler"], capsys.readouterr().out
+    counts = images_per_class(coco_folder, "train")
+    assert {row["class_name"]: row["count"] for row in effect["classes"]} == counts
+    for row in effect["classes"]:
+        least = max(1, (0.1 * images / row["count"]) ** 0.5)
+        assert row["factor"] >= least * (1 - 1e-12)
+        assert f"{row['expected_count']:,.0f}" in printed
+    summary = effect["summary"]
+    assert summary["imbalance_before"] == max(counts.values()) / min(counts.values()) > summary["imbalance_after"]
+    assert f"{summary['visits']} visits to {images} images; 0 of them are not visited" in printed
+    assert strict_json(tmp_path / "report.json")["sampler"] == effect
+
+
+def test_describe__sampler_that_changes_nothing_says_so(
+    coco_folder: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    describe(wish(coco_folder, cache_dir, images=0, sampler="repeat_factor", repeat_threshold=0.001))
+    assert "no class is that rare: the same as data.sampler=uniform" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{}, {"sampler": "class_aware", "split": "val"}])
+def test_describe__no_sampler_section_where_nothing_is_resampled(
+    coco_folder: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str], options: dict[str, str]
+) -> None:
+    assert describe(wish(coco_folder, cache_dir, images=0, **options))["sampler"] is None
+    assert "visits" not in capsys.readouterr().out
 
 
 def test_describe__missing_data_names_the_folder(cache_dir: Path, tmp_path: Path) -> None:

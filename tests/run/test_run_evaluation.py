@@ -9,9 +9,11 @@ import pytest
 import torch
 import yaml
 
+from src.analysis.calibration import Calibration, brier, fit_platt, fit_temperature
 from src.callbacks.checkpoint_io import CheckpointError
 from src.config.schema.errors import ConfigError
 from src.config.schema.root import EvaluateConfig, EvaluateDataConfig
+from src.config.schema.thresholds import ThresholdsConfig
 from src.data.errors import DataError, ImageError
 from src.run.evaluation import evaluate
 from src.runfolder import RunFolder, RunFolderError
@@ -21,6 +23,7 @@ from tests.run.conftest import reference_scores
 def wish(run: RunFolder | str, **changes: Any) -> EvaluateConfig:
     data = changes.pop("data", {})
     name = run if isinstance(run, str) else str(run.path)
+    changes = {"report": False} | changes
     return EvaluateConfig(run=name, device="cpu", data=EvaluateDataConfig(num_workers=0, **data), **changes)
 
 
@@ -57,6 +60,56 @@ def test_evaluate__own_split(finished: RunFolder, tmp_path: Path, split: str) ->
         assert [content["metrics"][name] for name in tuned] == pytest.approx(
             [summary[f"{split}/{name}"] for name in tuned], abs=1e-6
         )
+
+
+def test_evaluate__thresholds_are_fitted_on_the_scored_split_only_when_asked(
+    finished_copy: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = finished_copy.read_json("thresholds.json")
+    plain = evaluate(wish(finished_copy))
+    assert (plain["thresholds_fitted_on"], plain["thresholds_fitted_on_this_split"]) == ("holdout", False)
+    assert "had they been fitted on val (optimistic)" in capsys.readouterr().out
+    asked = evaluate(wish(finished_copy, fit="val"))
+    assert (asked["thresholds_fitted_on"], asked["thresholds_fitted_on_this_split"]) == ("val", True)
+    assert "val at thresholds of val itself: optimistic" in capsys.readouterr().out
+    assert asked["metrics"]["f1_micro_tuned"] == pytest.approx(plain["optimism"]["f1_micro_fit_here"])
+    assert finished_copy.read_json("thresholds.json") == before
+    assert finished_copy.read_json("thresholds_fit.json")["fitted_on"] == "val"
+
+
+def test_evaluate__thresholds_for_another_objective(finished: RunFolder, tmp_path: Path) -> None:
+    wanted = ThresholdsConfig(objective="recall_at_precision", target=0.2, shrink=0.0)
+    evaluate(wish(finished, fit="holdout", thresholds=wanted, output=str(tmp_path)))
+    fitted = RunFolder(tmp_path).read_json("thresholds.json")
+    found = finished.read_predictions("holdout")
+    decided = found.scores >= np.float32(fitted["global"])
+    assert (decided & (found.targets > 0)).sum() / decided.sum() >= 0.2
+    assert fitted["search"] == {"kind": "recall_at_precision", "beta": 1.0, "target": 0.2}
+
+
+@pytest.mark.parametrize("kind", ["temperature", "platt"])
+def test_evaluate__calibration_is_fitted_on_the_holdout(finished: RunFolder, tmp_path: Path, kind: str) -> None:
+    content = evaluate(wish(finished, calibrate=kind, output=str(tmp_path)))
+    kept = Calibration.from_json(RunFolder(tmp_path).read_json("calibration.json"))
+    holdout, val = finished.read_predictions("holdout"), finished.read_predictions("val")
+    again = {
+        "temperature": lambda: fit_temperature(holdout.scores, holdout.targets),
+        "platt": lambda: fit_platt(holdout.scores, holdout.targets, class_names=holdout.class_names),
+    }[kind]()
+    np.testing.assert_allclose(kept.apply(val.scores), again.apply(val.scores), atol=1e-6)
+    assert content["calibration"]["before"]["brier"] == pytest.approx(content["metrics"]["brier"])
+    assert content["calibration"]["after"]["brier"] == pytest.approx(brier(again.apply(val.scores), val.targets))
+    with pytest.raises(ConfigError, match="split=holdout: the calibration is fitted there"):
+        evaluate(wish(finished, calibrate=kind, split="holdout", output=str(tmp_path)))
+
+
+def test_evaluate__report_beside_the_runs_own(finished_copy: RunFolder, coco_folder: Path) -> None:
+    own = (finished_copy.path / "report/index.html").read_bytes()
+    evaluate(wish(finished_copy, split="holdout", report=True))
+    assert "holdout" in (finished_copy.path / "report/index_holdout.html").read_text()
+    evaluate(wish(finished_copy, data={"root": str(coco_folder)}, report=True))
+    assert "coco_val" in (finished_copy.path / "evaluations/coco_val/report/index.html").read_text()
+    assert (finished_copy.path / "report/index.html").read_bytes() == own
 
 
 def test_evaluate__splits_of_a_run_do_not_overlap(finished: RunFolder, tmp_path: Path) -> None:

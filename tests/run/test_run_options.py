@@ -108,12 +108,12 @@ def test_plateau__its_step_is_in_the_checkpoint_and_is_not_lost_by_a_resume(run:
 
 
 def test_early_stopping__ends_the_run_and_keeps_the_best_epoch(run: Run, tmp_path: Path) -> None:
-    """Micro-F1 at 0.5 stays 0 here; of equal epochs the first is best."""
+    """Micro-F1 at 0.5 stays 0 here: no epoch is better than the first, and of equal ones the latest is kept."""
     options = ("objective=f1_micro", "callbacks.early_stopping=2", "trainer.max_epochs=9", "optimizer.lr=1e-5")
     folder = run(tmp_path / "run", *options, *SMALL)
     assert [record["epoch"] for record in folder.read_records()] == [0, 1, 2]
     summary = folder.read_json("summary.json")
-    assert (summary["status"], summary["best_epoch"], summary["objective"]) == ("finished", 0, 0)
+    assert (summary["status"], summary["best_epoch"], summary["objective"]) == ("finished", 2, 0)
 
 
 def test_overfit__trains_and_scores_the_same_images(run: Run, tmp_path: Path) -> None:

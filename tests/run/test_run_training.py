@@ -19,6 +19,7 @@ from tests.run.conftest import SHORT, Run, reference_scores
 FILES = """
     config.yaml overrides.yaml env.json metrics.jsonl metrics.csv summary.json checkpoints/best.ckpt
     checkpoints/last.ckpt predictions/holdout.npz predictions/val.npz thresholds.json
+    evaluation.json report/index.html
 """.split()  # noqa: SIM905
 
 NAMES = """
@@ -50,7 +51,10 @@ def test_run_folder__configuration_is_resolved_and_can_be_read_back(finished: Ru
     assert content["trainer"]["max_epochs"] == 2
     overrides = yaml.safe_load((finished.path / "overrides.yaml").read_text())
     assert overrides[0] == "model.prior_bias=false"
-    assert from_plain(content, where="config.yaml") == smoke(*overrides)
+    assert content["trainer"]["num_threads"] == torch.get_num_threads()  # what a resumed run takes up
+    assert from_plain(content, where="config.yaml") == smoke(
+        *overrides, f"trainer.num_threads={torch.get_num_threads()}"
+    )
 
 
 def test_run_folder__environment(finished: RunFolder) -> None:
@@ -72,7 +76,7 @@ def test_run_folder__summary_is_flat_and_finished(finished: RunFolder) -> None:
     assert {f"{split}/{name}" for split in ("holdout", "val") for name in NAMES} <= summary.keys()
     assert min(summary[key] for key in ("images_per_second", "seconds", "train_seconds", "peak_memory_mb")) > 0
     assert summary["skipped_images"] == 0
-    scores = [value for key, value in summary.items() if "/" in key and "num_classes" not in key]
+    scores = [value for key, value in summary.items() if "/" in key and not key.endswith(("present", "coverage"))]
     assert all(0 <= value <= 1 for value in scores)
 
 
@@ -84,8 +88,11 @@ def test_run_folder__a_record_per_epoch_with_holdout_but_without_val(finished: R
         assert not [key for key in record if key.startswith("val/")]
     summary = finished.read_json("summary.json")
     objectives = [record["holdout/map"] for record in records]
-    assert summary["objective"] == max(objectives)
-    assert summary["best_epoch"] == int(np.argmax(objectives))
+    errors = [record["holdout/map_se"] for record in records]
+    assert all(0 < error < 0.2 for error in errors)
+    within = [score >= max(objectives) - error for score, error in zip(objectives, errors, strict=True)]
+    assert summary["best_epoch"] == int(np.flatnonzero(within)[-1])
+    assert summary["objective"] == objectives[summary["best_epoch"]]
 
 
 def test_checkpoints__hold_plain_data_and_what_they_are_for(finished: RunFolder) -> None:
@@ -143,6 +150,20 @@ def test_thresholds__are_the_best_on_holdout_and_not_those_of_val(finished: RunF
     hits_K = (decided_KNC & (holdout.targets > 0)).sum(axis=(1, 2))
     best = (2 * hits_K / (decided_KNC.sum(axis=(1, 2)) + holdout.targets.sum())).max()
     assert finished.read_json("summary.json")["holdout/f1_micro_tuned"] == pytest.approx(best, abs=1e-6)
+
+
+def test_evaluation__holds_the_verdict_on_val_with_intervals_and_optimism(finished: RunFolder) -> None:
+    content, summary = finished.read_json("evaluation.json"), finished.read_json("summary.json")
+    assert content["split"] == "val"
+    assert content["thresholds_fitted_on"] == "holdout"
+    assert content["thresholds_fitted_on_this_split"] is False
+    assert {name: summary[f"val/{name}"] for name in content["metrics"]} == content["metrics"]
+    for name, found in content["intervals"].items():
+        assert found["value"] == pytest.approx(content["metrics"][name])
+        assert found["low"] <= found["value"] <= found["high"]
+    assert content["optimism"]["f1_micro_optimism"] >= 0
+    assert content["optimism"]["f1_micro_fit_here"] >= content["metrics"]["f1_micro_tuned"]
+    assert len(content["per_class"]) == 24
 
 
 def test_second_run__into_the_same_folder_is_refused_and_nothing_is_lost(finished: RunFolder, run: Run) -> None:
@@ -229,7 +250,7 @@ def test_summary__is_written_as_plain_json(finished: RunFolder) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    for name in ("summary.json", "env.json", "thresholds.json"):
+    for name in ("summary.json", "env.json", "thresholds.json", "evaluation.json"):
         json.loads((finished.path / name).read_text(), parse_constant=refuse)
     for line in (finished.path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)

@@ -18,3 +18,14 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.exit_code = 128 + signal_number
+
+
+class Pruned(BaseException):
+    """A trial of a study was given up after an epoch because others were better by then.
+
+    Not an Exception: nothing between the epoch and the study may take it for a failure.
+    """
+
+    def __init__(self, *, epochs: int, objective: float) -> None:
+        super().__init__(epochs, objective)
+        self.epochs, self.objective = epochs, objective

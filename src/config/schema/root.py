@@ -10,6 +10,7 @@ from src.config.schema.loss import LossConfig
 from src.config.schema.model import ModelConfig
 from src.config.schema.optim import OptimizerConfig, SchedulerConfig
 from src.config.schema.rules import require, require_choice
+from src.config.schema.thresholds import ThresholdsConfig
 from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfig, TrainerConfig
 
 OBJECTIVES = ("map", "f1_micro", "f1_macro", "f1_micro_tuned", "f1_macro_tuned", "cf1", "of1")
@@ -36,6 +37,8 @@ class TrainConfig:
     """Where runs are written."""
     cache_dir: str = "data/cache"
     """Where indexes and the built-in sample are cached."""
+    report: bool = True
+    """Write report/index.html at the end."""
     data: DataConfig = MISSING
     augment: AugmentConfig = MISSING
     model: ModelConfig = MISSING
@@ -46,6 +49,7 @@ class TrainConfig:
     callbacks: CallbacksConfig = MISSING
     logger: LoggerConfig = MISSING
     debug: DebugConfig = MISSING
+    thresholds: ThresholdsConfig = field(default_factory=ThresholdsConfig)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -113,12 +117,25 @@ class EvaluateConfig:
     """Where run=latest looks."""
     cache_dir: str | None = None
     """Where indexes are cached; null takes the run's."""
+    fit: str | None = None
+    """Fit thresholds anew on the run's predictions of this split (holdout | val | train); null takes the run's own."""
+    calibrate: str = "none"
+    """none | temperature | platt (per class): also report calibrated scores; fitted on the run's holdout."""
+    resamples: int = 1000
+    """Bootstrap resamples of the images, for the intervals."""
+    report: bool = True
+    """Write report/index.html."""
     data: EvaluateDataConfig = field(default_factory=EvaluateDataConfig)
+    thresholds: ThresholdsConfig = field(default_factory=ThresholdsConfig)
 
     def __post_init__(self) -> None:
         require_choice("split", self.split, ("train", "holdout", "val"))
         require_choice("checkpoint", self.checkpoint, ("best", "last"))
         require_choice("device", self.device, ("auto", "cpu", "cuda"))
+        require_choice("calibrate", self.calibrate, ("none", "temperature", "platt"))
+        require(self.resamples >= 20, "resamples", self.resamples, "must be >= 20: an interval is made of percentiles")
+        if self.fit is not None:
+            require_choice("fit", self.fit, ("train", "holdout", "val"))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
+from src.config.schema.compare import CompareConfig
 from src.config.schema.data import AugmentConfig, AutoConfig, CocoConfig, SampleConfig
 from src.config.schema.errors import ConfigError
 from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, SoftF1Config, TwoWayConfig
@@ -19,12 +20,17 @@ from src.config.schema.optim import (
     SGDConfig,
 )
 from src.config.schema.root import DescribeConfig, EvaluateConfig, TrainConfig
+from src.config.schema.sweep import StudyConfig, SweepConfig
+from src.config.schema.thresholds import ThresholdsConfig
 from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfig, TrainerConfig
 
 SCHEMAS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "describe": DescribeConfig,
+    "compare": CompareConfig,
+    "study": StudyConfig,
+    "sweep": SweepConfig,
     "data/auto": AutoConfig,
     "data/coco": CocoConfig,
     "data/sample": SampleConfig,
@@ -48,6 +54,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "callbacks": CallbacksConfig,
     "logger": LoggerConfig,
     "debug": DebugConfig,
+    "thresholds": ThresholdsConfig,
 }
 
 _NAMES = {schema: path for path, schema in SCHEMAS.items()}

@@ -1,0 +1,34 @@
+"""``python -m src.compare``: finished runs beside one another, with intervals for their differences."""
+
+from typing import cast
+
+from omegaconf import DictConfig
+
+from src.config.check import to_dataclass
+from src.config.cli import entry
+from src.config.schema.compare import CompareConfig
+
+USAGE = """
+Compare finished runs on the same images: mean and sd over seeds, paired differences with intervals, curves.
+
+  python -m src.compare runs=[RUN_A,RUN_B]
+  python -m src.compare runs=outputs/sweeps/2026-01-31_12-00-00
+  python -m src.compare runs=[outputs/bce,outputs/focal] by=loss reference=loss=bce
+  python -m src.compare runs='outputs/focal/*' by=seed split=holdout output=comparison
+"""
+
+
+def task(config: DictConfig) -> None:
+    """Compare once."""
+    from src.run.comparison import compare
+
+    compare(cast("CompareConfig", to_dataclass(config)))
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    entry(task, config_name="compare", usage=USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What the numbers say, in sentences."""
+
+import pandas as pd
+
+from src.analysis.labels import label_health
+from src.report.page_input import ReportInput
+from src.report.page_tables import score, with_interval
+
+WEAK_F1 = 0.3
+FEW_IMAGES = 500
+
+
+def headline(report: ReportInput, per_class: pd.DataFrame) -> list[str]:
+    """The answers to which threshold, what F1, which classes."""
+    metrics, constant = report.judgement.metrics, report.judgement.baselines
+    fitted = report.thresholds
+    present = per_class[per_class["support"] > 0]
+    never = present[present["tp"] == 0]
+    weak = present[present["f1"] < WEAK_F1]
+    micro, macro = with_interval(report, "f1_micro_tuned"), with_interval(report, "f1_macro_tuned")
+    half, half_macro = score(metrics["f1_micro"]), score(metrics["f1_macro"])
+    sentences = [
+        f"With one threshold for all classes, {fitted.global_:.3f}, micro-F1 is {micro}; at 0.5 it is {half}. The best "
+        f"answer that ignores the image gets {score(constant.best_f1_micro)}.",
+        f"With a threshold for each class, macro-F1 is {macro}; at 0.5 it is {half_macro}. The thresholds run from "
+        f"{fitted.per_class.min():.3f} to {fitted.per_class.max():.3f} and stand in the table of classes.",
+    ]
+    if len(weak):
+        names = _list(never["class_name"].tolist())
+        lost = (
+            f", of which {len(never)} {'is' if len(never) == 1 else 'are'} never found: {names}" if len(never) else ""
+        )
+        sentences.append(f"{len(weak)} of {len(present)} classes have an F1 below {WEAK_F1}{lost}.")
+    else:
+        sentences.append(f"All {len(present)} classes have an F1 of {WEAK_F1} or more.")
+    return sentences
+
+
+def notes(report: ReportInput) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    fitted, images = report.thresholds, len(report.scores)
+    found = []
+    if report.fitted_here:
+        found.append(
+            f"Optimistic: the thresholds were fitted on the {images:,} images that they are scored on here. "
+            "Expect less on new images."
+        )
+    else:
+        found.append(
+            f"The thresholds were fitted on {fitted.num_images:,} images of {fitted.fitted_on} and are scored here on "
+            f"{images:,} images of {report.split}, which had no part in fitting them.{_optimism(report)}"
+        )
+    if fitted.num_images < FEW_IMAGES:
+        found.append(
+            f"Only {fitted.num_images:,} images to fit thresholds on: those of rare classes say little and lie near "
+            "the global one."
+        )
+    found.append(
+        f"Intervals are {level(report)} bootstrap intervals over the images of this split. They do not cover the "
+        "chance of another training run or another fitting set."
+    )
+    if images < FEW_IMAGES:
+        found.append(f"Only {images:,} images were scored: differences between classes are mostly chance.")
+    if report.env.get("builtin_sample"):
+        found.append("The data is the built-in generated sample: the numbers say that the pipeline runs, nothing else.")
+    if fitted.unreached:
+        found.append(f"No threshold met the objective for {_list(list(fitted.unreached))}.")
+    if absent := [name for name, row in zip(report.class_names, report.targets.T, strict=True) if not row.any()]:
+        found.append(f"Not in these labels, left out of means over classes: {_list(absent)}.")
+    status = report.summary.get("status", "finished")
+    if status != "finished":
+        found.append(f"The run's status is {status}.")
+    return found
+
+
+def level(report: ReportInput) -> str:
+    """Level of the intervals, ``95 %``."""
+    return f"{100 * report.judgement.level:g} %"
+
+
+def _optimism(report: ReportInput) -> str:
+    key = f"{report.thresholds.fitted_on}/f1_micro_tuned"
+    there, here = report.summary.get(key), report.judgement.metrics.get("f1_micro_tuned")
+    if there is None or here is None:
+        return ""
+    return f" At the global threshold micro-F1 is {score(there)} on the fitting images and {score(here)} here."
+
+
+def imbalance_words(report: ReportInput) -> list[str]:
+    """Whose labels are shown, and what is odd about them."""
+    source = report.split if report.train_targets is None else "the training images"
+    health = label_health(report.label_targets, report.class_names)
+    sentences = [f"Counts of {source}. Head, mid and tail are thirds of the classes ordered by their number of images."]
+    return sentences + [f"{name}: {sentence}" for name, sentence in health.items()]
+
+
+def calibration_words(report: ReportInput) -> dict[str, str]:
+    """ECE and Brier score, and whether scores are too high or too low."""
+    metrics, predicted, true = report.judgement.metrics, float(report.scores.mean()), float(report.targets.mean())
+    direction = "too high" if predicted > true else "too low"
+    return {
+        "ece": f"{metrics['ece']:.4f}",
+        "ece_classwise": f"{metrics['ece_classwise']:.4f}",
+        "brier": f"{metrics['brier']:.4f}",
+        "sentence": f"Scores are {direction} on the whole: their mean is {predicted:.4f}, and {true:.4f} of the "
+        "decisions are positive.",
+    }
+
+
+def _list(names: list[str], most: int = 12) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
