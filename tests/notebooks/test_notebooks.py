@@ -97,7 +97,7 @@ def test_class_imbalance__runs_and_ends_in_commands(execute: Execute, outputs: P
     assert pictures(done) == 4
     told = last_output(done)
     assert "loss=focal seed=0,1 -m" in told
-    assert "loss=bce seed=0,1 -m" in told
+    assert "loss=bce" in told.splitlines()[0]
     assert "python -m src.compare" in told
 
 

@@ -12,14 +12,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from src.config.schema.errors import ConfigError, Interrupted, Pruned
+from src.config.schema.root import Job
 from src.run import study as study_module
 from src.run.study import run_study
+from src.run.training import train
 from src.run.trials import StudyError
 from src.runfolder import RunFolder
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Compose
 from tests.run.conftest import SHORT, Run
 from tests.run.studies import BASE, open_trials, study_config
 
@@ -142,9 +145,7 @@ def test_run_study__several_gpus_for_one_trial_are_refused(tmp_path: Path) -> No
         run_study(config, BASE, compose=lambda _: pytest.fail("not here"), command=[])
 
 
-def test_train__pruned_after_an_epoch_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.run import training
-
+def test_train__pruned_after_an_epoch_says_so(smoke: Compose, tmp_path: Path) -> None:
     told: list[tuple[int, float]] = []
 
     def prune(epoch: int, objective: float) -> None:
@@ -152,10 +153,9 @@ def test_train__pruned_after_an_epoch_says_so(run: Run, tmp_path: Path, monkeypa
         if epoch == 1:
             raise Pruned(epochs=2, objective=objective)
 
-    train = training.train
-    monkeypatch.setattr("tests.run.conftest.train", lambda job: train(job, on_epoch=prune))
+    job = Job(smoke(*SHORT, "trainer.max_epochs=4", "report=false"), tmp_path / "run", [], resumed=False)
     with pytest.raises(Pruned):
-        run(tmp_path / "run", *SHORT, "trainer.max_epochs=4")
+        train(job, on_epoch=prune)
     folder = RunFolder(tmp_path / "run")
     summary = folder.read_json("summary.json")
     assert (summary["status"], summary["epochs"], summary["objective"]) == ("pruned", 2, told[1][1])
@@ -173,7 +173,9 @@ def owners(folder: Path) -> dict[int, int]:
 
 
 @pytest.mark.slow
-def test_study__of_two_workers_one_killed_in_mid_trial_finishes_all_trials(cache_dir: Path, tmp_path: Path) -> None:
+def test_study__of_two_workers_one_killed_in_mid_trial_finishes_all_trials(
+    cache_dir: Path, tmp_path: Path, run: Run
+) -> None:
     words = (
         "src.sweep", "+experiment=smoke", "sweep=smoke", "sweep.trials=3", "sweep.pruner=none", "data.image_size=32",
         "callbacks.checkpoint_steps=1", "report=false", f"cache_dir={cache_dir}", f"output_dir={tmp_path}",
@@ -198,6 +200,10 @@ def test_study__of_two_workers_one_killed_in_mid_trial_finishes_all_trials(cache
     assert re.search(rf"studies/smoke/{killed} \(resumed\)", logs)
     assert [record["epoch"] for record in RunFolder(folder / str(killed)).read_records()] == [0, 1]
     assert not list((folder / "claims").iterdir())
+    overrides = yaml.safe_load((folder / str(killed) / "overrides.yaml").read_text())
+    own = [text for text in overrides if text.startswith(("optimizer.", "loss", "data.", "callbacks."))]
+    whole = run(tmp_path / "whole", *own).read_json("summary.json")
+    assert RunFolder(folder / str(killed)).read_json("summary.json")["objective"] == whole["objective"]
 
 
 @pytest.mark.slow
