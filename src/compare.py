@@ -12,9 +12,9 @@ USAGE = """
 Compare finished runs on the same images: mean and sd over seeds, paired differences with intervals, curves.
 
   python -m src.compare runs=[RUN_A,RUN_B]
-  python -m src.compare runs=outputs/sweeps/2026-01-31_12-00-00
-  python -m src.compare runs=[outputs/bce,outputs/focal] by=loss reference=loss=bce
-  python -m src.compare runs='outputs/focal/*' by=seed split=holdout output=comparison
+  python -m src.compare runs=latest_sweep
+  python -m src.compare runs=[outputs/bce,outputs/focal] by=loss reference=bce
+  python -m src.compare runs='outputs/focal/*' by=seed output=comparison
 """
 
 

@@ -31,7 +31,7 @@ def print_comparison(found: Comparison, *, written: Sequence[Path]) -> None:
 def means_frame(found: Comparison) -> pd.DataFrame:
     """Mean ± sd over runs as text, a row per metric and a column per group: groups are few, their labels long."""
     columns = {
-        f"{row['group']}\nn = {row['n']}": [mean_sd(row, metric) for metric in NAMES]
+        f"{row['group']}, n = {row['n']}": [mean_sd(row, metric) for metric in NAMES]
         for row in found.groups.to_dict(orient="records")
     }
     return pd.DataFrame(columns, index=list(NAMES.values()))

@@ -1,4 +1,4 @@
-"""The page's pictures as SVG elements."""
+"""The pictures of a run: for the page as SVG elements, for loggers as figures."""
 
 import pandas as pd
 from markupsafe import Markup
@@ -20,7 +20,15 @@ CURVE_POINTS = 60
 
 
 def page_figures(report: ReportInput, per_class: pd.DataFrame) -> dict[str, Markup]:
-    """Name to SVG.
+    """Name to SVG; the arguments are those of ``run_figures``."""
+    return {
+        name: Markup(to_svg(figure, name=name, description=description))
+        for name, (figure, description) in run_figures(report, per_class).items()
+    }
+
+
+def run_figures(report: ReportInput, per_class: pd.DataFrame) -> dict[str, tuple[Figure, str]]:
+    """Name to picture and what it shows, in a sentence.
 
     Args:
         report: what the page shows.
@@ -31,7 +39,7 @@ def page_figures(report: ReportInput, per_class: pd.DataFrame) -> dict[str, Mark
     counted = per_class if report.train_targets is not None else per_class.assign(train_count=per_class["support"])
     curves = overall_curves(threshold_counts(report.scores, report.targets))
     best_epoch = report.summary.get("best_epoch")
-    drawn: dict[str, tuple[Figure, str]] = {
+    return {
         "f1-curves": (
             f1_curves(curves, global_threshold=global_threshold),
             "Micro and macro F1 over the threshold; the same numbers are beside the slider.",
@@ -66,10 +74,6 @@ def page_figures(report: ReportInput, per_class: pd.DataFrame) -> dict[str, Mark
             reliability_diagram(report.judgement.reliability),
             "Share of true labels against the score; a calibrated model lies on the diagonal.",
         ),
-    }
-    return {
-        name: Markup(to_svg(figure, name=name, description=description))
-        for name, (figure, description) in drawn.items()
     }
 
 

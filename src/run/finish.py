@@ -1,11 +1,13 @@
 """After the last epoch: score the best weights once, fit thresholds, write what the run hands over."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.loggers import Logger
 from rich.console import Group
 from rich.markup import escape
 
@@ -17,6 +19,7 @@ from src.report.tables import closing_table, console
 from src.run.assembly import restore_model
 from src.run.hardware import Hardware, peak_memory_mb
 from src.run.judging import Verdict, fit, table_rows, verdict
+from src.run.loggers import log_figures
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, replacing
 
@@ -45,6 +48,7 @@ def finish(
     outcome: Outcome,
     *,
     seconds: float,
+    loggers: Sequence[Logger] = (),
 ) -> None:
     """Predict on the fitting split and on val, fit thresholds on the former only, write and print the result."""
     release_freed_memory()
@@ -62,11 +66,13 @@ def finish(
     scores = {split: given.metrics for split, given in verdicts.items()}
     folder.write_json("summary.json", _summary(config, hardware, outcome, scores, fitted_on, seconds))
     folder.write_json("evaluation.json", evaluation_content(folder, verdicts["val"], split="val"))
-    page = _report(folder, data, predictions["val"], verdicts["val"]) if config.report else None
+    page = _report(folder, data, predictions["val"], verdicts["val"], loggers) if config.report else None
     _print(folder, data, verdicts["val"], outcome, page)
 
 
-def _report(folder: RunFolder, data: MultiLabelDataModule, val: Predictions, given: Verdict) -> Path:
+def _report(
+    folder: RunFolder, data: MultiLabelDataModule, val: Predictions, given: Verdict, loggers: Sequence[Logger]
+) -> Path:
     from src.run.reporting import write_report  # draws pictures: a run does not wait for that before its first step
 
     return write_report(
@@ -77,6 +83,7 @@ def _report(folder: RunFolder, data: MultiLabelDataModule, val: Predictions, giv
         judgement=given.judgement,
         train_targets=data.train_targets,
         image_path=partial(data.path_of, "val"),
+        show=partial(log_figures, loggers) if loggers else None,
     )
 
 

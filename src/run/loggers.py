@@ -1,12 +1,17 @@
 """Optional loggers; metrics.jsonl is written by the run itself."""
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytorch_lightning.loggers import Logger
 
 from src.config.schema.errors import ConfigError
 from src.config.schema.training import LoggerConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def build_loggers(cfg: LoggerConfig, folder: Path, *, name: str) -> list[Logger]:
@@ -32,6 +37,23 @@ def build_loggers(cfg: LoggerConfig, folder: Path, *, name: str) -> list[Logger]
 
         loggers.append(MLFlowLogger(experiment_name=cfg.project, run_name=name, save_dir=str(folder / "mlruns")))
     return loggers
+
+
+def log_figures(loggers: Sequence[Logger], figures: Mapping[str, "Figure"]) -> None:
+    """Hand the report's pictures to every logger, once, at the end of a run."""
+    for logger in loggers:
+        match type(logger).__name__:
+            case "TensorBoardLogger":
+                for name, figure in figures.items():
+                    logger.experiment.add_figure(f"report/{name}", figure)  # type: ignore[attr-defined]
+            case "WandbLogger":
+                from wandb import Image
+
+                pictures = {f"report/{name}": Image(figure) for name, figure in figures.items()}
+                logger.experiment.log(pictures)  # type: ignore[attr-defined]
+            case "MLFlowLogger":
+                for name, figure in figures.items():
+                    logger.experiment.log_figure(logger.run_id, figure, f"report/{name}.png")  # type: ignore[attr-defined]
 
 
 def _require(package: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 import yaml
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from src.analysis.errors import ErrorKind, worst_errors
@@ -15,6 +16,7 @@ from src.config.schema.data import DataConfig
 from src.data.errors import ImageError
 from src.data.thumbnails import read_thumbnail
 from src.report.page import render
+from src.report.page_figures import run_figures
 from src.report.page_input import GalleryItem, ReportInput
 from src.runfolder import Predictions, RunFolder, replacing
 
@@ -36,6 +38,7 @@ def write_report(
     run: RunFolder | None = None,
     fitted_here: bool | None = None,
     name: str = "index.html",
+    show: Callable[[Mapping[str, Figure]], None] | None = None,
 ) -> Path:
     """Write ``report/<name>``, atomically; an image that cannot be read is shown as a box with the reason.
 
@@ -50,6 +53,7 @@ def write_report(
         run: whose configuration, environment, records and summary are shown; None is ``folder``.
         fitted_here: the thresholds were fitted on these very images; None compares the names of the splits.
         name: of the page.
+        show: also gets the page's pictures by name, for loggers.
 
     Returns:
         Path of the page.
@@ -77,6 +81,8 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, "wb") as file:
         file.write(render(page).encode("utf-8"))
+    if show:
+        show({name: figure for name, (figure, _) in run_figures(page, page.per_class).items()})
     return path
 
 

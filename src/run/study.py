@@ -78,13 +78,13 @@ class _Worker:
     slot: int
     command: list[str]
     log: Path
-    threads: int
+    threads: str
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
 
     def start(self) -> None:
         """In a session of its own: the terminal's Ctrl-C reaches the study alone, which passes it on once."""
-        environment = {"OMP_NUM_THREADS": str(self.threads), **os.environ, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": self.threads, "PYTHONUNBUFFERED": "1"}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = _start(self.command, log, environment)
@@ -107,7 +107,8 @@ def _supervise(trials: Trials, command: Sequence[str]) -> None:
     workers = _workers(trials, command, left=trials.sweep.trials - progress.ended)
     if not workers:
         return
-    console().print(f"study {trials.folder}: {len(workers)} workers, {workers[0].threads} threads each", markup=False)
+    count = f"{len(workers)} worker{'s' if len(workers) > 1 else ''}, OMP_NUM_THREADS={workers[0].threads}"
+    console().print(f"study {trials.folder}: {count}, what they print is in {workers[0].log.parent}", markup=False)
     with _passing_on_signals(workers) as received:
         for worker in workers:
             worker.start()
@@ -133,8 +134,8 @@ def _workers(trials: Trials, command: Sequence[str], *, left: int) -> list[_Work
         _Worker(
             slot=slot,
             command=[*words, "sweep.workers=0", f"sweep.parent={os.getpid()}"],
-            log=trials.folder / "logs" / f"{platform.node()}-{slot}.log",
-            threads=max(1, cores // trials.sweep.workers),
+            log=trials.folder / "logs" / f"{platform.node()}-{os.getpid()}-{slot}.log",
+            threads=os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // trials.sweep.workers)),
         )
         for slot in range(count)
     ]

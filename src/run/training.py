@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
+from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
@@ -67,9 +68,11 @@ def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
         console().print(banner(config, data, task, hardware, folder.path, resumed=job.resumed))
     started = time.perf_counter()
     try:
-        outcome = _fit(config, folder, data, task, hardware, resumed=job.resumed, on_epoch=on_epoch)
+        loggers = build_loggers(config.logger, folder.path, name=config.name)
+        outcome = _fit(config, folder, data, task, hardware, loggers, resumed=job.resumed, on_epoch=on_epoch)
         if task.global_rank == 0:
-            finish(config, folder, data, hardware, outcome, seconds=time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            finish(config, folder, data, hardware, outcome, seconds=seconds, loggers=loggers)
     except BaseException as error:
         _note_end(folder, error, config, started)
         raise
@@ -94,6 +97,7 @@ def _fit(
     data: MultiLabelDataModule,
     task: MultiLabelTask,
     hardware: Hardware,
+    loggers: list[Logger],
     *,
     resumed: bool,
     on_epoch: OnEpoch | None,
@@ -119,7 +123,7 @@ def _fit(
         gradient_clip_val=config.trainer.gradient_clip or None,
         callbacks=_callbacks(config, data, records, checkpoint, shown),
         plugins=[AtomicCheckpointIO()],
-        logger=build_loggers(config.logger, folder.path, name=config.name),
+        logger=loggers,
         num_sanity_val_steps=0,
         enable_checkpointing=True,
         enable_progress_bar=False,

@@ -189,3 +189,8 @@ def test_class_differences__gains_left_losses_right_largest_first() -> None:
         assert shown == sorted((x for x in rows["difference"] if x * sign > 0), key=abs, reverse=True)[:4]
     none = class_differences(found.classes.assign(difference=0.0), group="loss=<g1>")
     assert "no class gained" in texts(none)
+
+
+def test_difference_intervals__one_group_says_so() -> None:
+    found = comparison(groups=1)
+    assert "nothing to compare it with" in texts(difference_intervals(found.differences, named=["x"], level=0.95))

@@ -72,7 +72,7 @@ def _at_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_study__tells_each_trial_and_the_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study(tmp_path, "well", workers=2)
     printed = capsys.readouterr().out
-    assert "2 workers, " in printed
+    assert "2 workers, OMP_NUM_THREADS=" in printed
     assert re.search(r"\[\d/3\] trial 2 finished  map 0\.7000  optimizer\.lr=", printed)
     assert len(re.findall(r"^\[\d/3\] trial", printed, flags=re.MULTILINE)) == 3
     assert f"study {tmp_path / 'studies/smoke'}: 3 finished" in printed

@@ -1,5 +1,6 @@
 """How decision thresholds are fitted."""
 
+import math
 from dataclasses import dataclass
 
 from src.config.schema.rules import require, require_choice
@@ -25,7 +26,7 @@ class ThresholdsConfig:
     def __post_init__(self) -> None:
         require_choice("thresholds.objective", self.objective, OBJECTIVES)
         require_choice("thresholds.average", self.average, ("micro", "macro"))
-        require(self.beta > 0, "thresholds.beta", self.beta, "must be > 0")
+        require(0 < self.beta < math.inf, "thresholds.beta", self.beta, "must be > 0 and finite")
         require(0 < self.target <= 1, "thresholds.target", self.target, "must lie in (0, 1]")
         shrink_ok = self.shrink is None or self.shrink >= 0
         require(shrink_ok, "thresholds.shrink", self.shrink, "must be >= 0, or null to choose it")
