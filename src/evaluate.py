@@ -20,9 +20,13 @@ Score a finished run: predictions, evaluation.json and a table.
 
 def task(config: DictConfig) -> None:
     """Evaluate once."""
+    wish = cast("EvaluateConfig", to_dataclass(config))
+    from src.runfolder import find_run  # numpy alone: a wrong path is answered before torch is loaded
+
+    find_run(wish.run, output_dir=wish.output_dir)
     from src.run.evaluation import evaluate
 
-    evaluate(cast("EvaluateConfig", to_dataclass(config)))
+    evaluate(wish)
 
 
 def main() -> None:

@@ -78,7 +78,9 @@ class RunFolder:
         try:
             content: dict[str, Any] = json.loads(path.read_text())
         except FileNotFoundError:
-            raise RunFolderError(f"{path}: missing; the run did not get that far") from None
+            raise RunFolderError(
+                f"{path}: missing; the run did not get that far: python -m src.train resume={self.path} goes on with it"
+            ) from None
         except json.JSONDecodeError as error:
             raise RunFolderError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from None
         return content

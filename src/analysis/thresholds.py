@@ -42,6 +42,7 @@ class Thresholds:
         search: the same objective for the program.
         average: what the global threshold is best for: ``micro`` or ``macro``.
         shrink: strength with which rare classes are drawn to the global one; None where a file does not say.
+        cross_validated: whether that strength was chosen by cross-validation.
         unreached: classes of which no cut met the objective's target; their own optimum is the highest precision.
         global_reached: False where no cut of the global threshold met it.
     """
@@ -55,6 +56,7 @@ class Thresholds:
     search: Objective = F1
     average: str = "micro"
     shrink: float | None = None
+    cross_validated: bool = False
     unreached: tuple[str, ...] = ()
     global_reached: bool = True
 
@@ -82,6 +84,7 @@ class Thresholds:
             "search": asdict(self.search),
             "average": self.average,
             **shrink,
+            "cross_validated": self.cross_validated,
             "unreached": list(self.unreached),
             "global_reached": self.global_reached,
         }
@@ -121,6 +124,7 @@ class Thresholds:
             search=search,
             average=data.get("average", "micro"),
             shrink=float("inf") if infinite else data.get("shrink"),
+            cross_validated=data.get("cross_validated", False),
             unreached=tuple(data.get("unreached", ())),
             global_reached=data.get("global_reached", True),
         )
@@ -181,6 +185,7 @@ def fit_thresholds(
         search=objective,
         average=average,
         shrink=float(strength),
+        cross_validated=shrink is None,
         unreached=tuple(name for name, missed in zip(class_names, unreached_C, strict=True) if missed),
         global_reached=fitted.global_reached,
     )
@@ -191,7 +196,8 @@ def optimism(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], threshol
 
         optimism = F1(thresholds fitted here) - F1(thresholds given)
 
-    Fitted here in the same way (objective, average, strength), so that the images are the only difference.
+    Fitted here in the same way (objective, average, strength, or anew a strength that was cross-validated), so that the
+    images are the only difference.
     Micro-F1 is that of the global threshold, macro-F1 that of the per-class ones, over classes with a positive. Where
     F1 is not what the thresholds maximise the difference may be negative.
 
@@ -206,13 +212,14 @@ def optimism(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], threshol
     Raises:
         ThresholdError: as ``fit_thresholds``.
     """
+    strength = DEFAULT_SHRINK if thresholds.shrink is None else thresholds.shrink
     here = fit_thresholds(
         scores_NC,
         targets_NC,
         class_names=thresholds.class_names,
         objective=thresholds.search,
         average=thresholds.average,
-        shrink=DEFAULT_SHRINK if thresholds.shrink is None else thresholds.shrink,
+        shrink=None if thresholds.cross_validated else strength,
         fitted_on="the images scored",
     )
     found: dict[str, float] = {}
@@ -226,7 +233,8 @@ def optimism(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], threshol
 
 
 def _in_words(objective: Objective, average: str, strength: float, *, chosen: bool) -> str:
-    drawn = "the global" if isinf(strength) else f"{objective}, shrunk to the global by n/(n+{strength:g})"
+    pulled = f", shrunk to the global by n/(n+{strength:g})" if strength else ", not shrunk"
+    drawn = "the global" if isinf(strength) else f"{objective}{pulled}"
     return f"global: {average}-{objective}; per_class: {drawn}" + (", chosen by cross-validation" if chosen else "")
 
 

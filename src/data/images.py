@@ -7,6 +7,7 @@ found: libjpeg resynchronises with a warning that OpenCV does not pass on.
 """
 
 import io
+import signal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,9 +74,16 @@ def read_image(path: Path, *, expected: tuple[int, int] | None, max_pixels: int)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
 
 
-def single_threaded(_worker_id: int = 0) -> None:
-    """Keep OpenCV to one thread; loader workers call it: forked OpenCV pools deadlock and fight over cores."""
+def begin_worker(_worker_id: int = 0) -> None:
+    """What a loader process does first.
+
+    OpenCV keeps to one thread: forked pools deadlock and fight over cores. Signals to the whole group, as Ctrl-C,
+    ``timeout`` and batch systems send them, are left to the training process, which saves its state before it ends its
+    workers; a worker that died of one would end the run as failed.
+    """
     cv2.setNumThreads(0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _os_reason(error: OSError) -> str:

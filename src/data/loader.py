@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.config.schema.data import DataConfig
 from src.data.coco import CocoIndex
 from src.data.dataset import BatchLoader, MultiLabelDataset, make_collate
-from src.data.images import single_threaded
+from src.data.images import begin_worker
 from src.data.order import EpochBatchSampler
 
 
@@ -73,7 +73,7 @@ def split_loader(
         persistent_workers=persistent and num_workers > 0,
         prefetch_factor=2 if num_workers > 0 else None,
         pin_memory=pin_memory,
-        worker_init_fn=single_threaded,
+        worker_init_fn=begin_worker,
         # Its own generator: starting workers would otherwise draw from the global one, and a resumed run differ.
         generator=torch.Generator().manual_seed(seed or 0),
     )

@@ -1,5 +1,7 @@
 """What the numbers say, in sentences."""
 
+from math import isinf
+
 import pandas as pd
 
 from src.analysis.labels import label_health
@@ -52,8 +54,8 @@ def notes(report: ReportInput) -> list[str]:
         )
     if fitted.num_images < FEW_IMAGES:
         found.append(
-            f"Only {fitted.num_images:,} images to fit thresholds on: those of rare classes say little and lie near "
-            "the global one."
+            f"Only {fitted.num_images:,} images to fit thresholds on: those of rare classes rest on a handful of "
+            f"positives. {_pull(fitted.shrink)}"
         )
     found.append(
         f"Intervals are {level(report)} bootstrap intervals over the images of this split. They do not cover the "
@@ -63,6 +65,8 @@ def notes(report: ReportInput) -> list[str]:
         found.append(f"Only {images:,} images were scored: differences between classes are mostly chance.")
     if report.env.get("builtin_sample"):
         found.append("The data is the built-in generated sample: the numbers say that the pipeline runs, nothing else.")
+    if not fitted.global_reached:
+        found.append("No global threshold met the objective's target: the one shown has the highest precision.")
     if fitted.unreached:
         found.append(f"No threshold met the objective for {_list(list(fitted.unreached))}.")
     if absent := [name for name, row in zip(report.class_names, report.targets.T, strict=True) if not row.any()]:
@@ -76,6 +80,16 @@ def notes(report: ReportInput) -> list[str]:
 def level(report: ReportInput) -> str:
     """Level of the intervals, ``95 %``."""
     return f"{100 * report.judgement.level:g} %"
+
+
+def _pull(shrink: float | None) -> str:
+    if shrink is None:
+        return ""
+    if not shrink:
+        return "They are not drawn towards the global one."
+    if isinf(shrink):
+        return "So all classes take the global one."
+    return f"One with {shrink:g} positives there lies half way to the global one."
 
 
 def _optimism(report: ReportInput) -> str:

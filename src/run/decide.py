@@ -32,6 +32,8 @@ def write_thresholds(run: str | Path | RunFolder, thresholds: Thresholds, *, out
     checkpoint = load_checkpoint(folder.best)
     content = Thresholds.from_json(thresholds.to_json(), class_names=checkpoint["stamp"]["class_names"]).to_json()
     path = folder.path / "thresholds.json"
+    if path.is_file() and folder.read_json("thresholds.json") == checkpoint.get("thresholds") == content:
+        return path  # the run has them: no file is touched
     if path.is_file() and (before := folder.read_json("thresholds.json")) != content:
         folder.write_json(PREVIOUS, before)
     folder.write_json("thresholds.json", content)

@@ -63,12 +63,15 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     checkpoint = load_checkpoint(run.best if wish.checkpoint == "best" else run.last)
     class_names = tuple(checkpoint["stamp"]["class_names"])
     model = restore_model(config.model, checkpoint["state_dict"], len(class_names))
+    fitting = _fitting(wish, run)
     chosen = _other_folder(wish, config, hardware, class_names) if wish.data.root else _own(wish, config, hardware)
     predictions, skipped = predict(model, chosen.batches, device=hardware.device, class_names=class_names)
     target = RunFolder(_output(wish, run, chosen))
     target.path.mkdir(parents=True, exist_ok=True)
     target.write_predictions(wish.split, predictions)
-    thresholds = _thresholds(wish, run, target, config, predictions)
+    thresholds = _thresholds(wish, run, config, predictions, fitting)
+    if wish.fit:
+        target.write_json("thresholds.json", thresholds.to_json())
     given = verdict(
         predictions,
         thresholds,
@@ -80,24 +83,30 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
         run, given, split=wish.split, checkpoint=wish.checkpoint, data=wish.data.root or "the run's own"
     )
     content |= {"absent_classes": list(chosen.absent_classes), "skipped_images": len(skipped)}
+    content |= {"thresholds": thresholds.to_json()}
     content |= {"calibration": _calibrate(wish, run, target, predictions)}
     written = _write(wish, run, target, chosen, predictions, given, content)
     _print(content, given, written)
     return content
 
 
+def _fitting(wish: EvaluateConfig, run: RunFolder) -> Predictions | None:
+    """Stored scores to fit thresholds on, looked for before anything is scored; None where none are needed."""
+    scored_anyway = wish.fit == wish.split and wish.data.root is None
+    if wish.fit is None:
+        run.read_json("thresholds.json")
+        return None
+    return None if scored_anyway else run.read_predictions(wish.fit)
+
+
 def _thresholds(
-    wish: EvaluateConfig, run: RunFolder, target: RunFolder, config: TrainConfig, predictions: Predictions
+    wish: EvaluateConfig, run: RunFolder, config: TrainConfig, predictions: Predictions, fitting: Predictions | None
 ) -> Thresholds:
-    """The run's own thresholds; with ``fit`` new ones, which go where the evaluation goes, never into the run."""
+    """The run's own thresholds, or with ``fit`` new ones, from stored scores or from those just made."""
     if wish.fit is None:
         return Thresholds.from_json(run.read_json("thresholds.json"), class_names=predictions.class_names)
-    same = wish.fit == wish.split and wish.data.root is None
-    fitting = predictions if same else run.read_predictions(wish.fit)
-    fitted = fit(fitting, wish.thresholds, fitted_on=wish.fit, seed=config.seed)
-    name = "thresholds_fit.json" if target.path == run.path else "thresholds.json"
-    target.write_json(name, fitted.to_json())
-    return fitted
+    found = predictions if fitting is None else fitting
+    return fit(found, wish.thresholds, fitted_on=wish.fit, seed=config.seed)
 
 
 def _fitted_here(wish: EvaluateConfig, thresholds: Thresholds) -> bool:
@@ -130,6 +139,8 @@ def _write(
     name = f"evaluation_{wish.split}.json" if beside_val else "evaluation.json"
     target.write_json(name, content)
     paths = [target.path / "predictions" / f"{wish.split}.npz", target.path / name]
+    paths += [target.path / "thresholds.json"] if wish.fit else []
+    paths += [target.path / "calibration.json"] if wish.calibrate != "none" else []
     if wish.report:
         from src.run.reporting import write_report  # draws pictures: imported only where asked for
 
@@ -197,11 +208,31 @@ def _with_loading(data: DataConfig, wish: EvaluateConfig) -> DataConfig:
 
 
 def _output(wish: EvaluateConfig, run: RunFolder, chosen: Input) -> Path:
+    """The run folder holds what belongs to its own data and thresholds; everything else stands below it."""
     if wish.output:
         return Path(wish.output)
-    if wish.checkpoint == "best" and not wish.data.root:
+    if wish.checkpoint == "best" and not wish.data.root and not wish.fit:
         return run.path
-    return run.path / "evaluations" / (chosen.name + ("_last" if wish.checkpoint == "last" else ""))
+    parts = [chosen.name, *(["last"] if wish.checkpoint == "last" else []), *([f"fit_{wish.fit}"] if wish.fit else [])]
+    return run.path / "evaluations" / "_".join(parts)
+
+
+def _threshold_notes(given: Verdict) -> list[str]:
+    """What the global threshold does here, and what no threshold could do where they were fitted."""
+    fitted, metrics = given.thresholds, given.metrics
+    notes = [
+        f"global threshold {fitted.global_:.3f}: precision {metrics['op_global']:.3f}, "
+        f"recall {metrics['or_global']:.3f}; "
+        f"per class: precision {metrics['op_per_class']:.3f}, recall {metrics['or_per_class']:.3f}",
+        f"thresholds fitted for {fitted.objective}",
+    ]
+    if not fitted.global_reached:
+        notes.append(
+            f"no global threshold met the target on {fitted.fitted_on}: the one taken has the highest precision"
+        )
+    if fitted.unreached:
+        notes.append(f"classes in which none did: {', '.join(fitted.unreached)}")
+    return notes
 
 
 def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) -> None:
@@ -212,6 +243,7 @@ def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) 
     absent, calibration = content["absent_classes"], content["calibration"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
     notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
+    notes += _threshold_notes(given)
     if calibration:
         before, after = calibration["before"], calibration["after"]
         notes.append(

@@ -74,7 +74,36 @@ def test_evaluate__thresholds_are_fitted_on_the_scored_split_only_when_asked(
     assert "val at thresholds of val itself: optimistic" in capsys.readouterr().out
     assert asked["metrics"]["f1_micro_tuned"] == pytest.approx(plain["optimism"]["f1_micro_fit_here"])
     assert finished_copy.read_json("thresholds.json") == before
-    assert finished_copy.read_json("thresholds_fit.json")["fitted_on"] == "val"
+    beside = RunFolder(finished_copy.path / "evaluations/val_fit_val")
+    assert beside.read_json("thresholds.json")["fitted_on"] == "val"
+    assert (
+        finished_copy.read_json("evaluation.json")["thresholds_fitted_on"] == "holdout"
+    )  # as the run's own thresholds
+    assert asked["metrics"]["f1_macro_tuned"] == pytest.approx(plain["optimism"]["f1_macro_fit_here"])
+
+
+def test_evaluate__thresholds_that_nothing_would_use_are_refused(finished: RunFolder) -> None:
+    with pytest.raises(ConfigError, match=r"thresholds=.*add fit=holdout"):
+        wish(finished, thresholds=ThresholdsConfig(beta=2.0))
+
+
+def test_evaluate__a_target_out_of_reach_is_said(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ThresholdsConfig(objective="recall_at_precision", target=1.0, shrink=0.0)
+    content = evaluate(wish(finished, fit="holdout", thresholds=wanted, output=str(tmp_path)))
+    said = capsys.readouterr().out
+    assert content["thresholds"]["unreached"]
+    assert f"classes in which none did: {content['thresholds']['unreached'][0]}" in said.replace("\n", " ")
+    assert f"global threshold {content['thresholds']['global']:.3f}: precision" in said
+    assert str(tmp_path / "thresholds.json") in said
+
+
+def test_evaluate__missing_scores_to_fit_on_are_told_before_anything_is_scored(finished_copy: RunFolder) -> None:
+    before = finished_copy.path.joinpath("predictions/val.npz").stat().st_mtime_ns
+    with pytest.raises(RunFolderError, match=r"train\.npz: missing; python -m src\.evaluate run=.* split=train"):
+        evaluate(wish(finished_copy, fit="train"))
+    assert finished_copy.path.joinpath("predictions/val.npz").stat().st_mtime_ns == before
 
 
 def test_evaluate__thresholds_for_another_objective(finished: RunFolder, tmp_path: Path) -> None:

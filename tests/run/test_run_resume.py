@@ -84,18 +84,24 @@ def test_resume__sigkill_in_mid_epoch_is_bit_equal(
 
 
 @pytest.mark.slow
-def test_resume__ctrl_c_saves_and_continues_bit_equal(tmp_path: Path, cache_dir: Path, uninterrupted: Path) -> None:
+@pytest.mark.parametrize(("number", "num_workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
+def test_resume__a_signal_to_the_whole_group_saves_and_continues_bit_equal(
+    tmp_path: Path, cache_dir: Path, uninterrupted: Path, number: signal.Signals, num_workers: int
+) -> None:
+    """As Ctrl-C in a terminal, ``timeout`` and batch systems send it: to the loader processes too."""
     folder = tmp_path / "run"
+    options = (f"cache_dir={cache_dir}", f"hydra.run.dir={folder}", "callbacks.checkpoint_steps=1")
     process = subprocess.Popen(
-        command(*COMMON, f"cache_dir={cache_dir}", f"hydra.run.dir={folder}", "callbacks.checkpoint_steps=1"),
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ,
+        command(*COMMON, *options, f"data.num_workers={num_workers}"),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ, start_new_session=True,
     )  # fmt: skip
     last = folder / "checkpoints/last.ckpt"
     while not last.is_file() and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, number)
     output, errors = process.communicate(timeout=200)
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
+    assert errors.count("stopping as soon as the state is saved") == 1
     assert "Traceback" not in errors
     assert f"resume={folder}" in output
     assert '"status": "interrupted"' in (folder / "summary.json").read_text()

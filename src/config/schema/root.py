@@ -136,6 +136,9 @@ class EvaluateConfig:
         require(self.resamples >= 20, "resamples", self.resamples, "must be >= 20: an interval is made of percentiles")
         if self.fit is not None:
             require_choice("fit", self.fit, ("train", "holdout", "val"))
+        unused = self.fit is None and self.thresholds != ThresholdsConfig()
+        rule = "the run's own thresholds are used unless new ones are asked for; add fit=holdout"
+        require(not unused, "thresholds", "other than the run's", rule)
 
 
 @dataclass(slots=True, kw_only=True)
