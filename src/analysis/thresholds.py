@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.analysis.bagging import bagged_threshold
 from src.analysis.decisions import by_threshold, count_decisions, f1_macro, f1_micro
 from src.analysis.shrinkage import choose_strength, fit
 from src.analysis.threshold_search import AVERAGES, F1, Objective
@@ -43,6 +44,7 @@ class Thresholds:
         average: what the global threshold is best for: ``micro`` or ``macro``.
         shrink: strength with which rare classes are drawn to the global one; None where a file does not say.
         cross_validated: whether that strength was chosen by cross-validation.
+        bags: resamples whose optima the global threshold is the centre of; 0 where it is the optimum itself.
         unreached: classes of which no cut met the objective's target; their own optimum is the highest precision.
         global_reached: False where no cut of the global threshold met it.
     """
@@ -57,6 +59,7 @@ class Thresholds:
     average: str = "micro"
     shrink: float | None = None
     cross_validated: bool = False
+    bags: int = 0
     unreached: tuple[str, ...] = ()
     global_reached: bool = True
 
@@ -85,6 +88,7 @@ class Thresholds:
             "average": self.average,
             **shrink,
             "cross_validated": self.cross_validated,
+            "bags": self.bags,
             "unreached": list(self.unreached),
             "global_reached": self.global_reached,
         }
@@ -125,6 +129,7 @@ class Thresholds:
             average=data.get("average", "micro"),
             shrink=float("inf") if infinite else data.get("shrink"),
             cross_validated=data.get("cross_validated", False),
+            bags=data.get("bags", 0),
             unreached=tuple(data.get("unreached", ())),
             global_reached=data.get("global_reached", True),
         )
@@ -138,6 +143,7 @@ def fit_thresholds(
     objective: Objective = F1,
     average: str = "micro",
     shrink: float | None = None,
+    bags: int = 0,
     folds: int = 5,
     seed: int = 0,
     fitted_on: str = "holdout",
@@ -157,8 +163,10 @@ def fit_thresholds(
         average: of the global one: ``micro`` pools all decisions, ``macro`` takes the mean over classes.
         shrink: positives at which a class's own optimum weighs one half, 0 to infinity; None chooses it by
             cross-validation within these images, which takes as long as ``folds`` fits.
+        bags: with F-beta, resamples whose optima the global threshold is the centre of (see ``bagging``); 0 takes the
+            optimum itself. Of a required recall or precision it always is.
         folds: of the cross-validation, at least 2.
-        seed: of its random folds.
+        seed: of its random folds, and of the resamples.
         fitted_on: split the scores belong to.
 
     Raises:
@@ -174,18 +182,23 @@ def fit_thresholds(
     if strength is None:
         strength = choose_strength(scores_NC, targets_NC, objective=objective, average=average, folds=folds, seed=seed)
     fitted = fit(scores_NC, targets_NC, objective=objective, average=average)
+    bags = bags if objective.kind == "fbeta" and targets_NC.any() else 0
+    if bags:
+        centre = bagged_threshold(scores_NC, targets_NC, objective=objective, average=average, bags=bags, seed=seed)
+        fitted = fitted._replace(global_=centre)
     unreached_C = ~fitted.reached_C & (fitted.positives_C > 0)
     return Thresholds(
         global_=fitted.global_,
         per_class=fitted.shrunk(strength),
         class_names=tuple(class_names),
         fitted_on=fitted_on,
-        objective=_in_words(objective, average, strength, chosen=shrink is None),
+        objective=_in_words(objective, average, strength, chosen=shrink is None, bags=bags),
         num_images=len(scores_NC),
         search=objective,
         average=average,
         shrink=float(strength),
         cross_validated=shrink is None,
+        bags=bags,
         unreached=tuple(name for name, missed in zip(class_names, unreached_C, strict=True) if missed),
         global_reached=fitted.global_reached,
     )
@@ -220,6 +233,7 @@ def optimism(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], threshol
         objective=thresholds.search,
         average=thresholds.average,
         shrink=None if thresholds.cross_validated else strength,
+        bags=thresholds.bags,
         fitted_on="the images scored",
     )
     found: dict[str, float] = {}
@@ -232,10 +246,13 @@ def optimism(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], threshol
     return found
 
 
-def _in_words(objective: Objective, average: str, strength: float, *, chosen: bool) -> str:
+def _in_words(objective: Objective, average: str, strength: float, *, chosen: bool, bags: int) -> str:
     pulled = f", shrunk to the global by n/(n+{strength:g})" if strength else ", not shrunk"
     drawn = "the global" if isinf(strength) else f"{objective}{pulled}"
-    return f"global: {average}-{objective}; per_class: {drawn}" + (", chosen by cross-validation" if chosen else "")
+    centre = f", centre of {bags} bootstrap optima" if bags else ""
+    return f"global: {average}-{objective}{centre}; per_class: {drawn}" + (
+        ", chosen by cross-validation" if chosen else ""
+    )
 
 
 def _check(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], class_names: Sequence[str]) -> None:

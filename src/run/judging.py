@@ -58,6 +58,7 @@ def fit(found: Predictions, cfg: ThresholdsConfig, *, fitted_on: str, seed: int)
         objective=Objective(kind=cfg.objective, beta=cfg.beta, target=cfg.target),
         average=cfg.average,
         shrink=cfg.shrink,
+        bags=cfg.bags,
         seed=seed,
         fitted_on=fitted_on,
     )

@@ -236,7 +236,7 @@ def test_thresholds__json_round_trip_is_exact() -> None:
     fitted = fitted_example()
     data = json.loads(json.dumps(fitted.to_json(), allow_nan=False))
     assert list(data)[:5] == ["global", "per_class", "fitted_on", "objective", "num_images"]
-    assert list(data)[5:] == ["search", "average", "shrink", "cross_validated", "unreached", "global_reached"]
+    assert list(data)[5:] == ["search", "average", "shrink", "cross_validated", "bags", "unreached", "global_reached"]
     assert data["fitted_on"] == "train"
     assert "micro-F1" in data["objective"]
     again = Thresholds.from_json(data)

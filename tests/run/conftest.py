@@ -34,7 +34,14 @@ def run(smoke: Compose) -> Run:
 @pytest.fixture(scope="session")
 def finished(run: Run, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of two epochs, not to be changed. It stays near p = 0.5, so that decisions at 0.5 are not all alike."""
-    options = ("model.prior_bias=false", "model.head_std=0.1", "optimizer.lr=1e-4", "data.holdout=0.3", "report=true")
+    options = (
+        "model.prior_bias=false",
+        "model.head_std=0.1",
+        "optimizer.lr=1e-4",
+        "data.holdout=0.3",
+        "report=true",
+        "thresholds.bags=0",
+    )
     return run(tmp_path_factory.mktemp("runs") / "smoke", *options)
 
 

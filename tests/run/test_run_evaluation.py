@@ -69,7 +69,7 @@ def test_evaluate__thresholds_are_fitted_on_the_scored_split_only_when_asked(
     plain = evaluate(wish(finished_copy))
     assert (plain["thresholds_fitted_on"], plain["thresholds_fitted_on_this_split"]) == ("holdout", False)
     assert "had they been fitted on val (optimistic)" in capsys.readouterr().out
-    asked = evaluate(wish(finished_copy, fit="val"))
+    asked = evaluate(wish(finished_copy, fit="val", thresholds=ThresholdsConfig(bags=0)))  # as the run's own
     assert (asked["thresholds_fitted_on"], asked["thresholds_fitted_on_this_split"]) == ("val", True)
     assert "val at thresholds of val itself: optimistic" in capsys.readouterr().out
     assert asked["metrics"]["f1_micro_tuned"] == pytest.approx(plain["optimism"]["f1_micro_fit_here"])

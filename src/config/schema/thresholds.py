@@ -23,10 +23,14 @@ class ThresholdsConfig:
     shrink: float | None = None
     """Positives at which a class's own threshold weighs one half; 0 does not shrink, null cross-validates."""
 
+    bags: int = 100
+    """Resamples whose optima the global threshold is the centre of (F-beta only); 0 takes the optimum itself."""
+
     def __post_init__(self) -> None:
         require_choice("thresholds.objective", self.objective, OBJECTIVES)
         require_choice("thresholds.average", self.average, ("micro", "macro"))
         require(0 < self.beta < math.inf, "thresholds.beta", self.beta, "must be > 0 and finite")
         require(0 < self.target <= 1, "thresholds.target", self.target, "must lie in (0, 1]")
+        require(self.bags >= 0, "thresholds.bags", self.bags, "must be >= 0")
         shrink_ok = self.shrink is None or self.shrink >= 0
         require(shrink_ok, "thresholds.shrink", self.shrink, "must be >= 0, or null to choose it")
