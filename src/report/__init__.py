@@ -1,1 +1,1 @@
-"""What people read: banner and tables in the terminal."""
+"""What people read: tables in the terminal, reports as pages, pictures."""
