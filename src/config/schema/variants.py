@@ -19,6 +19,7 @@ from src.config.schema.optim import (
     RMSpropConfig,
     SGDConfig,
 )
+from src.config.schema.predict import PredictConfig
 from src.config.schema.root import DescribeConfig, EvaluateConfig, TrainConfig
 from src.config.schema.sweep import StudyConfig, SweepConfig
 from src.config.schema.thresholds import ThresholdsConfig
@@ -27,6 +28,7 @@ from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfi
 SCHEMAS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
     "describe": DescribeConfig,
     "compare": CompareConfig,
     "study": StudyConfig,

@@ -1,0 +1,42 @@
+"""``python -m src.predict``: labels and scores of images without labels."""
+
+from pathlib import Path
+from typing import cast
+
+from omegaconf import DictConfig
+
+from src.config.check import to_dataclass
+from src.config.cli import entry
+from src.config.schema.errors import ConfigError
+from src.config.schema.predict import PredictConfig
+
+USAGE = """
+Label images with a finished run, at the thresholds it was given.
+
+  python -m src.predict run=latest input=PHOTOS output=labels.jsonl
+  python -m src.predict run=DIR input=photo.jpg output=labels.csv thresholds=global
+  python -m src.predict run=best.ckpt input=PHOTOS output=top3.csv thresholds=none top_k=3
+"""
+
+
+def task(config: DictConfig) -> None:
+    """Predict once."""
+    wish = cast("PredictConfig", to_dataclass(config))
+    from src.runfolder import find_run  # numpy alone: a wrong path is answered before torch is loaded
+
+    if not Path(wish.run).expanduser().is_file():
+        find_run(wish.run, output_dir=wish.output_dir)
+    if not Path(wish.input).expanduser().exists():
+        raise ConfigError(f"input: no file or folder {wish.input}")
+    from src.run.prediction import predict_files
+
+    predict_files(wish)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    entry(task, config_name="predict", usage=USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Labels and scores of image files, by a run folder or by a checkpoint alone."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.markup import escape
+from rich.table import Table
+
+from src.analysis.calibration import Calibration
+from src.analysis.decisions import Decisions, by_threshold, top_k, top_k_and_threshold
+from src.analysis.thresholds import ThresholdError, Thresholds
+from src.callbacks.checkpoint_io import CheckpointError, load_checkpoint
+from src.config.schema.errors import ConfigError
+from src.config.schema.predict import PredictConfig
+from src.config.schema.variants import build_variant
+from src.data.augment import build_eval_transform
+from src.data.errors import ImageError
+from src.data.files import FileDataset, file_loader, find_images
+from src.data.images import read_image
+from src.models.classifier import Classifier
+from src.process import keep_freed_memory
+from src.report.tables import console
+from src.run.assembly import restore_model
+from src.run.hardware import Hardware, choose
+from src.run.scoring import predict
+from src.runfolder import RunFolder, find_run, replacing
+
+MOST_FREQUENT = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handover:
+    """What a checkpoint holds for use without its run: network, names, sizes, thresholds."""
+
+    model: Classifier
+    class_names: tuple[str, ...]
+    image_size: int
+    resize: str
+    thresholds: Thresholds | None
+    calibration: Calibration | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labelled:
+    """N images: paths as written, scores and decisions of those that could be read, errors of the others by row."""
+
+    names: Sequence[str]
+    class_names: tuple[str, ...]
+    scores_NC: NDArray[np.float32]
+    decisions_NC: Decisions
+    errors: Mapping[int, str]
+
+
+def predict_files(wish: PredictConfig) -> Labelled:
+    """Label images; writes ``output``, prints a table.
+
+    Raises:
+        UserError: no such run, image or calibration, or with ``data.on_error=raise`` a broken image.
+    """
+    place, output = Path(wish.input).expanduser(), Path(wish.output).expanduser()
+    paths = find_images(place)
+    if output.parent != Path() and not output.parent.is_dir():
+        raise ConfigError(f"output={output}: no folder {output.parent}")
+    keep_freed_memory()
+    given = _handover(wish)
+    hardware = choose(device=wish.device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
+    scores_NC, errors = _scores(given, paths, wish, hardware)
+    shown_NC = given.calibration.apply(scores_NC) if given.calibration else scores_NC
+    found = Labelled(
+        [str(path.relative_to(place)) if place.is_dir() else str(path) for path in paths],
+        given.class_names,
+        shown_NC,
+        decide(scores_NC, wish.thresholds, wish.top_k, given.thresholds),
+        errors,
+    )
+    with replacing(output, "w") as file:
+        (_write_csv if output.suffix.lower() == ".csv" else _write_jsonl)(file, found)
+    _print(found, output)
+    return found
+
+
+def decide(scores_NC: NDArray[np.float32], cut: Any, k: int, fitted: Thresholds | None) -> Decisions:
+    """Which classes each image gets, bool [N, C].
+
+    Args:
+        scores_NC: as the thresholds were fitted to, not calibrated.
+        cut: ``per_class``, ``global``, ``none`` or one number.
+        k: at most, or with ``none`` exactly, this many per image; 0 for no limit.
+        fitted: the run's thresholds.
+
+    Raises:
+        ThresholdError: fitted thresholds are asked for and there are none.
+        DecisionError: k is more than there are classes.
+    """
+    if cut in ("none", None):
+        return top_k(scores_NC, k)
+    if cut in ("per_class", "global"):
+        if fitted is None:
+            raise ThresholdError(f"thresholds={cut}: the checkpoint has none; thresholds=0.5, or top_k with none")
+        cut = fitted.at(cut)
+    return top_k_and_threshold(scores_NC, k, cut) if k else by_threshold(scores_NC, cut)
+
+
+def _handover(wish: PredictConfig) -> Handover:
+    folder: RunFolder | None = None
+    file = Path(wish.run).expanduser()
+    if not file.is_file():
+        folder = RunFolder(find_run(wish.run, output_dir=wish.output_dir))
+        file = folder.best if wish.checkpoint == "best" else folder.last
+    checkpoint = load_checkpoint(file)
+    stamp = checkpoint.get("stamp")
+    if not stamp:
+        raise CheckpointError(f"{file}: does not say which model it holds; it was not written by this project")
+    names = tuple(stamp["class_names"])
+    kept = folder.read_json("thresholds.json") if folder else checkpoint.get("thresholds")
+    options = dict(stamp["model"])
+    network = build_variant(options.pop("variant"), options)
+    return Handover(
+        restore_model(network, checkpoint["state_dict"], len(names)),
+        names,
+        stamp["image_size"],
+        stamp["resize"],
+        Thresholds.from_json(kept, class_names=names) if kept else None,
+        _calibration(folder, names) if wish.calibrated else None,
+    )
+
+
+def _calibration(folder: RunFolder | None, class_names: Sequence[str]) -> Calibration:
+    if folder is None or not (folder.path / "calibration.json").is_file():
+        run = folder.path if folder else "RUN"
+        raise ConfigError(f"calibrated=true: no calibration.json; python -m src.evaluate run={run} calibrate=platt")
+    return Calibration.from_json(folder.read_json("calibration.json"), class_names=class_names)
+
+
+def _scores(
+    given: Handover, paths: Sequence[Path], wish: PredictConfig, hardware: Hardware
+) -> tuple[NDArray[np.float32], dict[int, str]]:
+    """Scores float32 [N, C], zeros in the rows of broken images, and what is wrong with those."""
+    transform = build_eval_transform(given.resize, given.image_size)
+    names = given.class_names
+    files = FileDataset(paths, num_classes=len(names), transform=transform, max_pixels=wish.data.max_pixels)
+    batches = file_loader(
+        files,
+        batch_size=wish.data.batch_size,
+        image_size=given.image_size,
+        on_error=wish.data.on_error,
+        num_workers=hardware.num_workers,
+        pin_memory=hardware.device == "cuda",
+    )
+    found, skipped = predict(given.model, batches, device=hardware.device, class_names=names)
+    scores_NC = np.zeros((len(paths), len(names)), np.float32)
+    scores_NC[found.image_ids] = found.scores
+    return scores_NC, {row: _reason(paths[row], wish.data.max_pixels) for row in skipped}
+
+
+def _reason(path: Path, max_pixels: int) -> str:
+    """Why an image was skipped: the loader's processes only say that it was."""
+    try:
+        read_image(path, expected=None, max_pixels=max_pixels)
+    except ImageError as error:
+        return error.reason
+    return "could not be read at first; it can now"
+
+
+def _rows(found: Labelled) -> Iterator[tuple[str, list[str], list[float], str | None]]:
+    """Path, labels with the highest score first, score of every class, error; no labels and scores with an error."""
+    for row, name in enumerate(found.names):
+        if row in found.errors:
+            yield name, [], [], found.errors[row]
+            continue
+        scores_C = found.scores_NC[row]
+        chosen = np.flatnonzero(found.decisions_NC[row])
+        labels = [found.class_names[c] for c in chosen[np.argsort(-scores_C[chosen], kind="stable")]]
+        yield name, labels, [float(str(score)) for score in scores_C], None  # the shortest text of a float32
+
+
+def _write_jsonl(file: Any, found: Labelled) -> None:
+    for name, labels, scores, error in _rows(found):
+        content: dict[str, Any] = {"image": name}
+        if error:
+            content["error"] = error
+        else:
+            content |= {"labels": labels, "scores": dict(zip(found.class_names, scores, strict=True))}
+        file.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _write_csv(file: Any, found: Labelled) -> None:
+    table = csv.writer(file)
+    table.writerow(["image", "labels", "error", *found.class_names])
+    for name, labels, scores, error in _rows(found):
+        columns: list[float] | list[str] = scores or [""] * len(found.class_names)
+        table.writerow([name, ";".join(labels), error or "", *columns])
+
+
+def _print(found: Labelled, output: Path) -> None:
+    whole = np.array([row not in found.errors for row in range(len(found.names))])
+    counts_C = found.decisions_NC[whole].sum(axis=0)
+    total = int(whole.sum())
+    title = f"{total:,} images, {counts_C.sum() / total:.2f} labels per image"
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table.add_column("most frequent labels")
+    table.add_column("images", justify="right")
+    for class_idx in np.argsort(-counts_C, kind="stable")[:MOST_FREQUENT]:
+        if counts_C[class_idx]:
+            table.add_row(escape(found.class_names[class_idx]), f"{counts_C[class_idx]:,}")
+    screen = console()
+    screen.print(table)
+    if found.errors:
+        screen.print(f"{len(found.errors)} broken images skipped; their errors stand in the output", markup=False)
+    screen.print(f"written to {output}", markup=False)
