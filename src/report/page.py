@@ -11,7 +11,7 @@ from src.report.page_data import page_data
 from src.report.page_figures import page_figures
 from src.report.page_input import GalleryItem, ReportInput
 from src.report.page_tables import class_rows, failing, flat_rows, imbalance_rows, pair_rows, score, summary_rows
-from src.report.page_words import calibration_words, headline, imbalance_words, level, notes
+from src.report.page_words import calibration_rows, calibration_words, headline, imbalance_words, level, notes
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("data.js", "charts.js", "slider.js", "classes.js", "table.js")
@@ -50,6 +50,7 @@ def render(report: ReportInput) -> str:
         imbalance_words=imbalance_words(report),
         pairs=pair_rows(report.label_targets, report.class_names),
         calibration_words=calibration_words(report),
+        calibration_rows=calibration_rows(report),
         gallery=_by_kind(report.gallery),
         metrics=[(name, score(value)) for name, value in report.judgement.metrics.items()],
         level=level(report),

@@ -4,6 +4,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from src.analysis.calibration import reliability
 from src.analysis.curves import overall_curves, pr_curve, threshold_counts
 from src.analysis.imbalance import class_table
 from src.analysis.labels import conditional, cooccurrence
@@ -71,10 +72,15 @@ def run_figures(report: ReportInput, per_class: pd.DataFrame) -> dict[str, tuple
             "Average precision and F1 of each class against its number of images, see the table of classes.",
         ),
         "reliability": (
-            reliability_diagram(report.judgement.reliability),
+            reliability_diagram(report.judgement.reliability, calibrated=_calibrated(report)),
             "Share of true labels against the score; a calibrated model lies on the diagonal.",
         ),
     }
+
+
+def _calibrated(report: ReportInput) -> pd.DataFrame | None:
+    given = report.calibration
+    return reliability(given.apply(report.scores), report.targets) if given else None
 
 
 def _pr_curves(report: ReportInput, per_class: pd.DataFrame) -> Figure:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from src.analysis.calibration import Calibration
 from src.analysis.imbalance import GROUP_NAMES, groups
 from src.analysis.judgement import Judgement
 from src.analysis.thresholds import Thresholds
@@ -61,6 +62,8 @@ class ReportInput:
     """Worst first."""
     fitted_here: bool
     """Thresholds were fitted on these very images: their scores are optimistic."""
+    calibration: Calibration | None = None
+    """Fitted on other images; its effect on these scores is shown."""
 
     @property
     def label_targets(self) -> NDArray[np.uint8]:

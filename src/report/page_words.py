@@ -4,6 +4,7 @@ from math import isinf
 
 import pandas as pd
 
+from src.analysis.calibration import brier, classwise_ece, ece
 from src.analysis.labels import label_health
 from src.report.page_input import ReportInput
 from src.report.page_tables import score, with_interval
@@ -108,17 +109,41 @@ def imbalance_words(report: ReportInput) -> list[str]:
     return sentences + [f"{name}: {sentence}" for name, sentence in health.items()]
 
 
-def calibration_words(report: ReportInput) -> dict[str, str]:
-    """ECE and Brier score, and whether scores are too high or too low."""
-    metrics, predicted, true = report.judgement.metrics, float(report.scores.mean()), float(report.targets.mean())
+def calibration_rows(report: ReportInput) -> list[tuple[str, str, str | None]]:
+    """Name of each calibration error, its value, and after calibration, None where there is none."""
+    scores = [report.scores, *([report.calibration.apply(report.scores)] if report.calibration else [])]
+    named = (
+        ("expected calibration error (ECE)", ece),
+        ("the same, mean over classes", lambda scores_NC, targets_NC: classwise_ece(scores_NC, targets_NC).mean()),
+        ("Brier score", brier),
+    )
+    rows = []
+    for name, error in named:
+        values = [f"{error(scores_NC, report.targets):.4f}" for scores_NC in scores]
+        rows.append((name, values[0], values[1] if report.calibration else None))
+    return rows
+
+
+def calibration_words(report: ReportInput) -> list[str]:
+    """Whether scores are too high or too low, and what was or can be done about it."""
+    predicted, true = float(report.scores.mean()), float(report.targets.mean())
     direction = "too high" if predicted > true else "too low"
-    return {
-        "ece": f"{metrics['ece']:.4f}",
-        "ece_classwise": f"{metrics['ece_classwise']:.4f}",
-        "brier": f"{metrics['brier']:.4f}",
-        "sentence": f"Scores are {direction} on the whole: their mean is {predicted:.4f}, and {true:.4f} of the "
-        "decisions are positive.",
-    }
+    found = [
+        f"Scores are {direction} on the whole: their mean is {predicted:.4f}, and {true:.4f} of the decisions are "
+        "positive."
+    ]
+    if report.calibration is None:
+        return [
+            *found,
+            f"python -m src.evaluate run={report.path} calibrate=platt corrects them and shows the effect here.",
+        ]
+    kind = {"temperature": "One temperature", "platt": "A slope and an offset for each class (Platt)"}
+    given = report.calibration
+    return [
+        *found,
+        f"{kind[given.kind]}, fitted on {given.num_images:,} images of {given.fitted_on}, gives the second column and "
+        "the orange curve. The labels and thresholds on this page belong to the scores before it.",
+    ]
 
 
 def _list(names: list[str], most: int = 12) -> str:

@@ -33,13 +33,22 @@ def closing_table(rows: Mapping[str, TableRow], *, title: str) -> Table:
     return table
 
 
-def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
-    """Every metric of one split, one per row."""
+def metrics_table(metrics: Mapping[str, float], *, title: str, columns: int = 3) -> Table:
+    """Every metric of one split, read down and then across.
+
+    Args:
+        metrics: value by name.
+        title: shown above.
+        columns: names and values side by side.
+    """
     table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for key, value in metrics.items():
-        table.add_row(key, _score(value))
+    for _ in range(columns):
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+    cells = [(key, _score(value)) for key, value in metrics.items()]
+    height = -(-len(cells) // columns)
+    for row in range(height):
+        table.add_row(*(text for cell in cells[row::height] for text in cell))
     return table
 
 

@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.markup import escape
 from torch import Tensor
 
+from src.analysis.calibration import Calibration
 from src.analysis.thresholds import Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
 from src.config.schema.data import CocoConfig, DataConfig
@@ -84,8 +85,9 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     )
     content |= {"absent_classes": list(chosen.absent_classes), "skipped_images": len(skipped)}
     content |= {"thresholds": thresholds.to_json()}
-    content |= {"calibration": _calibrate(wish, run, target, predictions)}
-    written = _write(wish, run, target, chosen, predictions, given, content)
+    calibration, errors = _calibrate(wish, run, target, predictions)
+    content |= {"calibration": errors}
+    written = _write(wish, run, target, chosen, predictions, given, content, calibration)
     _print(content, given, written)
     return content
 
@@ -115,14 +117,14 @@ def _fitted_here(wish: EvaluateConfig, thresholds: Thresholds) -> bool:
 
 def _calibrate(
     wish: EvaluateConfig, run: RunFolder, target: RunFolder, predictions: Predictions
-) -> dict[str, Any] | None:
+) -> tuple[Calibration | None, dict[str, Any] | None]:
     if wish.calibrate == "none":
-        return None
+        return None, None
     if wish.split == "holdout" and wish.data.root is None:
         raise ConfigError("split=holdout: the calibration is fitted there and would be judged on itself; split=val")
     calibration, errors = calibrated(wish.calibrate, run.read_predictions("holdout"), predictions)
     target.write_json("calibration.json", calibration.to_json())
-    return errors
+    return calibration, errors
 
 
 def _write(
@@ -133,6 +135,7 @@ def _write(
     predictions: Predictions,
     given: Verdict,
     content: Mapping[str, Any],
+    calibration: Calibration | None,
 ) -> list[Path]:
     """The JSON and the report; paths of all that was written."""
     beside_val = target.path == run.path and wish.split != "val"
@@ -154,6 +157,7 @@ def _write(
             image_path=chosen.image_path,
             run=run,
             fitted_here=given.fitted_here,
+            calibration=calibration,
             name=f"index_{wish.split}.html" if beside_val else "index.html",
         )
         paths.append(page)

@@ -9,6 +9,7 @@ import yaml
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from src.analysis.calibration import Calibration
 from src.analysis.errors import ErrorKind, worst_errors
 from src.analysis.judgement import Judgement
 from src.analysis.thresholds import Thresholds
@@ -37,6 +38,7 @@ def write_report(
     image_path: Callable[[int], Path],
     run: RunFolder | None = None,
     fitted_here: bool | None = None,
+    calibration: Calibration | None = None,
     name: str = "index.html",
     show: Callable[[Mapping[str, Figure]], None] | None = None,
 ) -> Path:
@@ -52,6 +54,7 @@ def write_report(
         image_path: file of an image id.
         run: whose configuration, environment, records and summary are shown; None is ``folder``.
         fitted_here: the thresholds were fitted on these very images; None compares the names of the splits.
+        calibration: fitted elsewhere, whose effect on these scores is shown.
         name: of the page.
         show: also gets the page's pictures by name, for loggers.
 
@@ -76,6 +79,7 @@ def write_report(
         train_targets=train_targets,
         gallery=gallery(predictions, thresholds, image_path, max_pixels=_max_pixels(config)),
         fitted_here=thresholds.fitted_on == split if fitted_here is None else fitted_here,
+        calibration=calibration,
     )
     path = folder.path / "report" / name
     path.parent.mkdir(parents=True, exist_ok=True)

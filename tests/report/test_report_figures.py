@@ -129,6 +129,14 @@ def test_reliability_diagram__bins_with_decisions_only(report_input: ReportInput
     assert_allclose(whole.get_ydata(), report_input.judgement.reliability["frequency"].dropna())
 
 
+def test_reliability_diagram__a_calibration_is_a_second_line(report_input: ReportInput) -> None:
+    table = report_input.judgement.reliability
+    above = reliability_diagram(table, calibrated=table.assign(frequency=0.5)).axes[0]
+    assert_allclose(above.lines[-1].get_ydata(), 0.5)
+    assert [text.get_text() for text in above.get_legend().get_texts()] == ["as scored", "calibrated"]
+    assert reliability_diagram(table).axes[0].get_legend() is None
+
+
 def test_reliability_diagram__no_scores_says_so() -> None:
     table = pd.DataFrame({"bin_low": [0.0], "bin_high": [1.0], "count": [0], "mean_score": [0.0], "frequency": [0.0]})
     assert "no scores" in texts(reliability_diagram(table))

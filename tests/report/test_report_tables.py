@@ -14,5 +14,8 @@ def test_closing_table__missing_scores_are_a_dash() -> None:
     assert cells(table) == [["val"], ["0.5000"], ["0.2500 [0.200, 0.300]"], ["-"]]
 
 
-def test_metrics_table__one_row_each() -> None:
-    assert cells(metrics_table({"map": 0.5, "or": 0.0}, title="x")) == [["map", "or"], ["0.5000", "0.0000"]]
+def test_metrics_table__read_down_and_then_across() -> None:
+    table = metrics_table({"map": 0.5, "or": 0.0, "op": 0.25}, title="x", columns=2)
+    assert cells(table) == [["map", "or"], ["0.5000", "0.0000"], ["op", ""], ["0.2500", ""]]
+    assert cells(metrics_table({"map": 0.5}, title="x"))[:2] == [["map"], ["0.5000"]]
+    assert table.row_count == 2

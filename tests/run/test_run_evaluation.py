@@ -118,7 +118,7 @@ def test_evaluate__thresholds_for_another_objective(finished: RunFolder, tmp_pat
 
 @pytest.mark.parametrize("kind", ["temperature", "platt"])
 def test_evaluate__calibration_is_fitted_on_the_holdout(finished: RunFolder, tmp_path: Path, kind: str) -> None:
-    content = evaluate(wish(finished, calibrate=kind, output=str(tmp_path)))
+    content = evaluate(wish(finished, calibrate=kind, output=str(tmp_path), report=True))
     kept = Calibration.from_json(RunFolder(tmp_path).read_json("calibration.json"))
     holdout, val = finished.read_predictions("holdout"), finished.read_predictions("val")
     again = {
@@ -128,6 +128,10 @@ def test_evaluate__calibration_is_fitted_on_the_holdout(finished: RunFolder, tmp
     np.testing.assert_allclose(kept.apply(val.scores), again.apply(val.scores), atol=1e-6)
     assert content["calibration"]["before"]["brier"] == pytest.approx(content["metrics"]["brier"])
     assert content["calibration"]["after"]["brier"] == pytest.approx(brier(again.apply(val.scores), val.targets))
+    page = (tmp_path / "report" / "index.html").read_text()
+    after = f"{brier(again.apply(val.scores), val.targets):.4f}"
+    assert f'<td class="number">{after}</td>' in page
+    assert f"fitted on {len(holdout.scores)} images of holdout, gives the second column" in page
     with pytest.raises(ConfigError, match="split=holdout: the calibration is fitted there"):
         evaluate(wish(finished, calibrate=kind, split="holdout", output=str(tmp_path)))
 
