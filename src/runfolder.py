@@ -141,7 +141,9 @@ def find_run(name: str, *, output_dir: str) -> Path:
         return runs[-1].parent
     folder = Path(name)
     if not (folder / "config.yaml").is_file():
-        raise RunFolderError(f"{folder}: not a run folder (no config.yaml); give one from {output_dir}/, or latest")
+        below = sorted(folder.glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
+        way_out = f"the newest below it is {below[-1].parent}" if below else f"give one from {output_dir}/, or latest"
+        raise RunFolderError(f"{folder}: not a run folder (no config.yaml); {way_out}")
     return folder
 
 

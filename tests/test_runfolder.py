@@ -63,5 +63,5 @@ def test_find_run__latest_and_mistakes(tmp_path: Path) -> None:
         path.write_text(json.dumps({}))
         os.utime(path, (time, time))
     assert find_run("latest", output_dir=str(tmp_path)) == tmp_path / "new"
-    with pytest.raises(RunFolderError, match=r"not a run folder \(no config\.yaml\)"):
+    with pytest.raises(RunFolderError, match=r"not a run folder \(no config\.yaml\); the newest below it is .*/new$"):
         find_run(str(tmp_path), output_dir=str(tmp_path))

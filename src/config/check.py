@@ -119,9 +119,8 @@ def _job_problems(config_name: str, overrides: list[str], multirun: bool, allow_
     # Keys below a group whose choice is unknown cannot be judged.
     told = [item for item in rejected if item.kind == "group" or item.key.partition(".")[0] not in failed_groups]
     lines = [_explain(item, known, multirun) for item in told]
-    if failed_groups:
-        return lines
-    return lines + (_unknown_additions(config) or _range_problems(config, allow_missing))
+    others = _unknown_additions(config) or _range_problems(config, allow_missing or bool(failed_groups))
+    return lines + [line for line in others if re.split(r"[.:=]", line)[0] not in failed_groups]
 
 
 def _blame(error: Exception, overrides: Sequence[str]) -> Rejected | None:

@@ -33,7 +33,8 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
     register()
     # argparse takes overrides in one piece only; -m may stand anywhere among them
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in ("-m", "--multirun"))
-    arguments = get_args_parser().parse_args()
+    arguments, strange = get_args_parser().parse_known_args()
+    _refuse([f"{word}: a key is written without dashes: {_as_key(word)}; --help lists all" for word in strange])
     overrides: list[str] = arguments.overrides
     if arguments.help:
         sys.stdout.write(_help(config_name, overrides, usage) + "\n")
@@ -69,6 +70,11 @@ def _noting(task: Task, sweeps: list[str]) -> Task:
             return _refuse([str(error)])
 
     return noted
+
+
+def _as_key(word: str) -> str:
+    key, equals, value = word.lstrip("-").partition("=")
+    return f"{key.replace('-', '_')}={value if equals else 'VALUE'}"
 
 
 def _help(config_name: str, overrides: Sequence[str], usage: str) -> str:

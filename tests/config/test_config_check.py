@@ -7,6 +7,7 @@ import time
 import pytest
 
 from src.config.check import CONF_DIR, groups, problems
+from src.config.cli import entry
 from src.config.help import attribute_docs, help_text
 from src.config.schema.loss import FocalConfig
 from src.config.schema.variants import SCHEMAS
@@ -54,6 +55,24 @@ def test_problems__all_at_once() -> None:
     assert [line.split(":")[0].split("=")[0] for line in found] == [
         "loss.gama", "lr", "data.batch_size", "trainer.accumulate", "objective",
     ]  # fmt: skip
+
+
+def test_problems__an_unknown_choice_hides_no_other_mistake() -> None:
+    found = problems("config", ["loss=focl", "loss.gamma=9", "thresholds.target=2", "data.batch_size=0"])
+    assert [line.split(":")[0] for line in found] == ["loss=focl", "data.batch_size=0", "thresholds.target=2.0"]
+
+
+def test_command_line__dashes_are_answered_with_the_key(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train", "--resume", "latest", "--batch-size=8"])
+    with pytest.raises(SystemExit) as end:
+        entry(lambda _: None, config_name="config", usage="")
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --resume: a key is written without dashes: resume=VALUE; --help lists all",
+        "error: --batch-size=8: a key is written without dashes: batch_size=8; --help lists all",
+    ]
 
 
 def test_problems__unknown_choice_does_not_blame_its_keys() -> None:
