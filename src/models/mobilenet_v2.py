@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.models.recompute import recomputed
+
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
 STAGES = (  # expansion, channels, blocks, stride: table 2 of the paper
@@ -120,6 +122,7 @@ class MobileNetV2(nn.Module):
             the expansion's batch norm, which costs up to 15 % more memory and multiplications.
         dropout: probability before the linear layer.
         pool: "avg", "max" or "mixed", see :func:`pooled`.
+        recompute: forget the blocks' inner activations while training, see :mod:`src.models.recompute`.
     """
 
     def __init__(
@@ -131,9 +134,10 @@ class MobileNetV2(nn.Module):
         padding: str = "torchvision",
         dropout: float = 0.2,
         pool: str = "avg",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.width, self.pool = width, pool
+        self.width, self.pool, self.recompute = width, pool, recompute
         channels = make_divisible(STEM_CHANNELS * width)
         features: list[nn.Module] = [_conv_bn_relu6(3, channels, 3, stride=2, padding=int(padding == "torchvision"))]
         for layout in dilated_layout(output_stride):
@@ -147,7 +151,9 @@ class MobileNetV2(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Normalised images [B, 3, H, W] to logits [B, num_classes]."""
-        logits_BC: Tensor = self.classifier(pooled(self.features(x_BCHW), self.pool))
+        for block in self.features:
+            x_BCHW = recomputed(block, x_BCHW) if self.recompute and block.training else block(x_BCHW)
+        logits_BC: Tensor = self.classifier(pooled(x_BCHW, self.pool))
         return logits_BC
 
 

@@ -41,6 +41,8 @@ class MobileNetV2Config(ModelConfig):
     """torchvision (inside the depthwise convolution) | seed (block input padded, stem unpadded)."""
     pool: str = "avg"
     """avg | max | mixed (their mean): how the last feature map becomes one vector; max sees small objects."""
+    recompute: bool = False
+    """Keep only the blocks' inputs while training and compute the rest again: less memory, about a third slower."""
     weights: str | None = None
     """null: He-normal from scratch; imagenet: torchvision's own (downloaded); PATH: a torchvision state dict."""
 
