@@ -34,7 +34,8 @@ def current_job(config: DictConfig) -> Job:
     # What the run resolved when it began (image size, epochs) wins over today's defaults.
     path = folder / "config.yaml"
     saved = OmegaConf.load(path)
-    changes = [text for text in overrides if text.startswith(CHANGEABLE_GROUPS)]
+    earlier = [str(text) for text in OmegaConf.load(folder / "overrides.yaml")]
+    changes = [text for text in overrides if text.startswith(CHANGEABLE_GROUPS) and text not in earlier]
     merged = OmegaConf.to_container(OmegaConf.merge(saved, OmegaConf.from_dotlist(changes)))
     resumed = from_plain(cast("dict[str, object]", merged), where=str(path))
     return Job(resumed, folder, overrides, resumed=True)

@@ -22,6 +22,7 @@ def banner(
     task: MultiLabelTask,
     hardware: Hardware,
     folder: Path,
+    batch_reason: str = "",
     *,
     resumed: bool,
 ) -> str:
@@ -52,7 +53,7 @@ def banner(
         f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
         f"{type(config.scheduler).__name__.removesuffix('Config')}, {config.trainer.max_epochs} epochs, "
-        f"batch {config.data.batch_size}",
+        f"batch {config.data.batch_size}{f' ({batch_reason})' if batch_reason else ''}",
         "device": f"{hardware.device_name}, {hardware.precision} ({hardware.reason}), "
         f"{hardware.num_workers} loader processes, torch {torch.__version__}",
         "choice": f"{config.objective} on {monitor}",

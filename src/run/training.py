@@ -30,7 +30,8 @@ from src.data.datamodule import MultiLabelDataModule
 from src.process import keep_freed_memory
 from src.report.tables import console
 from src.run.assembly import build_data, build_task, resolve
-from src.run.banner import banner
+from src.run.banner import COCO_CLASSES, banner
+from src.run.batch_size import choose_batch_size
 from src.run.environment import describe_environment
 from src.run.finish import Outcome, finish
 from src.run.hardware import Hardware, choose
@@ -62,10 +63,10 @@ def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
     config, folder = job.config, RunFolder(job.folder)
     _refuse_taken(folder, job)
     with _leaving_nothing(folder):
-        hardware, data, task = _prepare(config)
+        hardware, data, task, batch_reason = _prepare(config)
     if _is_first_process():
         _open(folder, job, hardware, data)
-        console().print(banner(config, data, task, hardware, folder.path, resumed=job.resumed))
+        console().print(banner(config, data, task, hardware, folder.path, batch_reason, resumed=job.resumed))
     started = time.perf_counter()
     try:
         loggers = build_loggers(config.logger, folder.path, name=config.name)
@@ -79,7 +80,7 @@ def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
     return outcome.objective
 
 
-def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, MultiLabelTask]:
+def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, MultiLabelTask, str]:
     wish = config.trainer
     hardware = choose(
         device=wish.device, precision=wish.precision, num_threads=wish.num_threads, num_workers=config.data.num_workers
@@ -87,8 +88,13 @@ def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, Multi
     if hardware.device == "cpu":  # sums depend on it in their last bits: a resumed run takes what config.yaml says
         wish.num_threads = hardware.threads
     resolve(config)
+    batch_reason = ""
+    if not config.data.batch_size:
+        size = config.data.image_size
+        chosen = choose_batch_size(config.model, num_classes=COCO_CLASSES, image_size=size, hardware=hardware)
+        config.data.batch_size, batch_reason = chosen.batch_size, chosen.reason
     data = build_data(config, hardware)
-    return hardware, data, build_task(config, data)
+    return hardware, data, build_task(config, data), batch_reason
 
 
 def _fit(

@@ -51,15 +51,15 @@ def test_problems__names_key_and_way_out(overrides: list[str], expected: str) ->
 
 
 def test_problems__all_at_once() -> None:
-    found = problems("config", ["loss.gama=2", "lr=1", "data.batch_size=0", "trainer.accumulate=0", "objective=f1"])
+    found = problems("config", ["loss.gama=2", "lr=1", "data.batch_size=-1", "trainer.accumulate=0", "objective=f1"])
     assert [line.split(":")[0].split("=")[0] for line in found] == [
         "loss.gama", "lr", "data.batch_size", "trainer.accumulate", "objective",
     ]  # fmt: skip
 
 
 def test_problems__an_unknown_choice_hides_no_other_mistake() -> None:
-    found = problems("config", ["loss=focl", "loss.gamma=9", "thresholds.target=2", "data.batch_size=0"])
-    assert [line.split(":")[0] for line in found] == ["loss=focl", "data.batch_size=0", "thresholds.target=2.0"]
+    found = problems("config", ["loss=focl", "loss.gamma=9", "thresholds.target=2", "data.batch_size=-1"])
+    assert [line.split(":")[0] for line in found] == ["loss=focl", "data.batch_size=-1", "thresholds.target=2.0"]
 
 
 def test_command_line__dashes_are_answered_with_the_key(

@@ -14,7 +14,7 @@ class DataConfig:
     image_size: int = 0
     """Side of the square network input, pixels; 0 takes 96 for the built-in sample, 224 for photographs."""
     batch_size: int = 32
-    """Training images per step and process."""
+    """Training images per step and process; 0: the largest power of two that fits the memory, up to 32 (CUDA 256)."""
     eval_batch_size: int = 64
     """Images per step in evaluation."""
     num_workers: int = -1
@@ -45,7 +45,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         size_ok = self.image_size == 0 or 32 <= self.image_size <= 2048
         require(size_ok, "data.image_size", self.image_size, "must lie in 32..2048; 0 chooses by the data")
-        require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be >= 1")
+        require(self.batch_size >= 0, "data.batch_size", self.batch_size, "must be >= 1; 0 chooses by the memory")
         require(self.eval_batch_size >= 1, "data.eval_batch_size", self.eval_batch_size, "must be >= 1")
         require(self.num_workers >= -1, "data.num_workers", self.num_workers, "must be >= 0, or -1 for automatic")
         require(0 <= self.holdout < 0.5, "data.holdout", self.holdout, "must lie in [0, 0.5)")
