@@ -18,7 +18,8 @@ def reliability_diagram(table: pd.DataFrame, *, calibrated: pd.DataFrame | None 
     figure = new_figure(5.6, 4.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     above.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    above.annotate("calibrated", (0.34, 0.36), fontsize=NORMAL, color=MUTED, rotation=33, ha="center", va="bottom")
+    if calibrated is None:  # the legend has the word otherwise
+        above.annotate("calibrated", (0.34, 0.36), fontsize=NORMAL, color=MUTED, rotation=33, ha="center", va="bottom")
     if len(rows):
         above.vlines(
             rows["mean_score"], rows[["mean_score", "frequency"]].min(axis=1),
