@@ -35,6 +35,7 @@ from src.run.environment import describe_environment
 from src.run.finish import Outcome, finish
 from src.run.hardware import Hardware, choose
 from src.run.loggers import build_loggers
+from src.run.preparation import resolve_cache
 from src.runfolder import Record, RunFolder, replacing
 from src.task import MultiLabelTask
 
@@ -87,7 +88,7 @@ def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, Multi
     if hardware.device == "cpu":  # sums depend on it in their last bits: a resumed run takes what config.yaml says
         wish.num_threads = hardware.threads
     resolve(config)
-    data = build_data(config, hardware)
+    data = build_data(config, hardware, cache_note=resolve_cache(config))
     return hardware, data, build_task(config, data)
 
 
@@ -214,7 +215,7 @@ def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataM
     environment = describe_environment(
         hardware, data_name=data.source.name, is_sample=data.source.is_sample, fingerprint=data.fingerprint
     )
-    folder.write_json("env.json", environment)
+    folder.write_json("env.json", environment | {"cache": data.cache_note})
 
 
 def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, started: float) -> None:

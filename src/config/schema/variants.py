@@ -19,7 +19,7 @@ from src.config.schema.optim import (
     RMSpropConfig,
     SGDConfig,
 )
-from src.config.schema.root import DescribeConfig, EvaluateConfig, TrainConfig
+from src.config.schema.root import DescribeConfig, EvaluateConfig, PrepareConfig, TrainConfig
 from src.config.schema.sweep import StudyConfig, SweepConfig
 from src.config.schema.thresholds import ThresholdsConfig
 from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfig, TrainerConfig
@@ -28,6 +28,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "describe": DescribeConfig,
+    "prepare": PrepareConfig,
     "compare": CompareConfig,
     "study": StudyConfig,
     "sweep": SweepConfig,
