@@ -22,6 +22,9 @@ from src.data.views import Views
 
 _T = TypeVar("_T")
 
+ENOUGH = 15 / 16
+"""Rows and columns per pixel of the network at which a half-size image still serves: COCO's 640x427 does for 224."""
+
 
 class Batch(TypedDict):
     """What the network is fed. B images are whole, S are broken."""
@@ -126,11 +129,11 @@ class MultiLabelDataset(Dataset[Any]):
         return errors
 
     def _half_is_enough(self, views: Views | None, i: int) -> bool:
-        """Whether the box still has the network's size or more when every second pixel is left out."""
+        """Whether the box still has nearly the network's size when every second pixel is left out."""
         if views is None or not self._recipe.may_halve:
             return False
         left, top, right, bottom = views.boxes_B4[i].tolist()
-        return bool(min(right - left, bottom - top) >= 2 * self._recipe.image_size)
+        return bool(min(right - left, bottom - top) >= 2 * ENOUGH * self._recipe.image_size)
 
 
 def _empty(count: int, side: int) -> Tensor:

@@ -7,6 +7,7 @@ bilinear, which takes a sixth of the time.
 
 import cv2
 import numpy as np
+import stringzilla
 from numpy.typing import NDArray
 
 from src.data.views import Views
@@ -62,25 +63,19 @@ def scaled_box(box_4: NDArray[np.int64], size: tuple[int, int], scaled: tuple[in
 
 
 def adjust(image_HWC: Image, *, brightness: float, contrast: float, contrast_first: bool) -> None:
-    """Brightness and contrast in place, as torchvision defines them:
+    """Brightness and contrast in place, as torchvision and albumentations define them.
 
-    brightness: v -> b v;   contrast: v -> c v + (1 - c) m,   m the mean grey of the image as it then is.
+        brightness: v -> b v;   contrast: v -> c v + (1 - c) m,   m the mean grey of the image as it then is,
 
-    Both are one table of 256 levels, and one pass, unless the mean after a clipping change of brightness is needed.
-    """  # noqa: D415  a formula follows
-    if contrast == 1:
-        table = None if brightness == 1 else _brighter(_LEVELS, brightness)
-    elif contrast_first:
-        table = _brighter(_levels(_contrasted(_LEVELS, contrast, mean_grey(image_HWC))), brightness)
-    else:
-        brighter = _levels(_brighter(_LEVELS, brightness))
-        if brightness > 1:  # some levels are cut at 255: the mean is that of the cut image
-            cv2.LUT(image_HWC, _table(brighter), dst=image_HWC)
-            table = _contrasted(_LEVELS, contrast, mean_grey(image_HWC))
-        else:
-            table = _contrasted(brighter, contrast, brightness * mean_grey(image_HWC))
-    if table is not None:
-        cv2.LUT(image_HWC, _table(_levels(table)), dst=image_HWC)
+    both cut to 0..255 and without their fraction. Each is a table of 256 levels; the two are one table where the mean
+    is needed before the change of brightness.
+    """
+    if brightness != 1 and not (contrast_first and contrast != 1):
+        _translate(image_HWC, _brighter(_LEVELS, brightness))
+    if contrast != 1:
+        table = _contrasted(_LEVELS, contrast, mean_grey(image_HWC))
+        both = contrast_first and brightness != 1
+        _translate(image_HWC, _brighter(table, brightness) if both else table)
 
 
 def mean_grey(image_HWC: Image) -> float:
@@ -96,16 +91,17 @@ def _put(source: Image, out: Image, *, flip: bool) -> None:
 
 
 def _brighter(levels: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    return levels * np.float32(factor)
+    return _levels(levels * np.float32(factor))
 
 
 def _contrasted(levels: NDArray[np.float32], factor: float, mean: float) -> NDArray[np.float32]:
-    return levels * np.float32(factor) + np.float32((1 - factor) * mean)
+    return _levels(levels * np.float32(factor) + np.float32((1 - factor) * mean))
 
 
 def _levels(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.clip(np.rint(values), 0, 255)
+    return np.floor(np.minimum(np.maximum(values, 0, out=values), 255, out=values), out=values)
 
 
-def _table(levels: NDArray[np.float32]) -> Image:
-    return levels.astype(np.uint8)
+def _translate(image_HWC: Image, levels: NDArray[np.float32]) -> None:
+    """Replace every value by its level, in place; in a third of the time of ``cv2.LUT``."""
+    stringzilla.translate(memoryview(image_HWC), memoryview(levels.astype(np.uint8)), inplace=True)

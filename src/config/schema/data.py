@@ -38,7 +38,7 @@ class DataConfig:
     max_pixels: int = 100_000_000
     """Largest image, width x height in pixels, that is decoded at all."""
     half_decode: bool = True
-    """Training decodes a JPEG at half its size where the crop then still has image_size pixels or more each way."""
+    """Training decodes a JPEG at half its size where its crop then still has about image_size pixels each way."""
     cache: str = "none"
     """none | jpeg | raw | device | auto: train from prepared images (docs/data-path.md); auto says what and why."""
     cache_side: int = 0
