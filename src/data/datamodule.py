@@ -20,6 +20,7 @@ from src.data.errors import DataError
 from src.data.frames import Frames
 from src.data.loader import Split, split_loader
 from src.data.order import EpochBatchSampler
+from src.data.resident import ResidentImages
 from src.data.sampler import epoch_length, expected_draws
 from src.data.source import Source, locate
 from src.data.split import holdout_split
@@ -73,6 +74,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self._counts: dict[str, int] = {}
         self._resume = (0, 0)
         self._store: StoreFrames | None = None
+        self._resident: ResidentImages | None = None
         self.train_order: EpochBatchSampler | None = None
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
@@ -170,6 +172,18 @@ class MultiLabelDataModule(pl.LightningDataModule):
         """Loader of the monitor split, from the cache, and of val too where its curve is asked for."""
         names = [self.monitor_split, *(["val"] if self.val_curve and self.monitor_split != "val" else [])]
         return [self._eval_loader(name, self._prepared(name), persistent=True) for name in names]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
+        """Give a batch of ``data.cache=device`` its pixels; the images go to the device with the first one."""
+        if "views" not in batch:
+            return batch
+        if self._resident is None:
+            frames = self._prepared("train")
+            if frames is None:
+                raise AssertionError("a batch without pixels, and no cache")
+            device = batch["place"].device
+            self._resident = ResidentImages(frames, device, image_size=self._data.image_size)
+        return self._resident.batch(batch)
 
     def eval_loader(self, split: str) -> BatchLoader:
         """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once.

@@ -14,6 +14,8 @@ from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
 from src.data.frames import FileFrames, Frames
 from src.data.images import begin_worker
 from src.data.order import EpochBatchSampler
+from src.data.resident import ResidentDataset
+from src.data.store import StoreFrames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +36,23 @@ class Split:
         return self.image_dir / self.index.file_name(int(np.searchsorted(self.index.image_ids, image_id)))
 
 
+def _dataset(
+    split: Split, data: DataConfig, recipe: Recipe, frames: Frames | None
+) -> MultiLabelDataset | ResidentDataset:
+    if data.cache == "device" and isinstance(frames, StoreFrames):
+        return ResidentDataset(
+            split.index, frames, rows=split.rows, targets=split.targets, recipe=recipe, on_error=data.on_error
+        )
+    return MultiLabelDataset(
+        split.index,
+        frames or FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels),
+        rows=split.rows,
+        targets=split.targets,
+        recipe=recipe,
+        on_error=data.on_error,
+    )
+
+
 def split_loader(
     split: Split,
     data: DataConfig,
@@ -52,19 +71,13 @@ def split_loader(
         data: what to do with broken images, pixel limit.
         recipe: from pixels to the network's input.
         order: which keys make up which batch.
-        frames: where pixels come from; None reads the files.
+        frames: where pixels come from; None reads the files. With ``data.cache=device`` the batches of a store come
+            without pixels, for ``ResidentImages``.
         num_workers: loader processes.
         persistent: keep them between epochs.
         pin_memory: copy batches to page-locked memory, for CUDA.
     """
-    dataset = MultiLabelDataset(
-        split.index,
-        frames or FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels),
-        rows=split.rows,
-        targets=split.targets,
-        recipe=recipe,
-        on_error=data.on_error,
-    )
+    dataset = _dataset(split, data, recipe, frames)
     return BatchLoader(
         dataset,
         batch_sampler=order,

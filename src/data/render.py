@@ -104,4 +104,4 @@ def _levels(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _translate(image_HWC: Image, levels: NDArray[np.float32]) -> None:
     """Replace every value by its level, in place; in a third of the time of ``cv2.LUT``."""
-    stringzilla.translate(memoryview(image_HWC), memoryview(levels.astype(np.uint8)), inplace=True)
+    stringzilla.translate(image_HWC.data, levels.astype(np.uint8).data, inplace=True)

@@ -12,6 +12,7 @@ changes makes one shard stale, not the cache. Labels do not enter: pixels do not
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +159,7 @@ class StoreFrames:
         """Map the shards into memory; ``open_store`` reads the records."""
         self._index = index
         self._image_dir = image_dir
-        self._side = spec.side
+        self.side = spec.side
         self._is_raw = spec.kind == "raw"
         self._paths = [plan.path for plan in plans]
         self._shards = [_mapped(plan.path, record) for plan, record in zip(plans, records, strict=True)]
@@ -178,6 +179,14 @@ class StoreFrames:
         """Reasons of the broken images by row of the index."""
         return self._broken
 
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Of a raw store, shard by shard: the first row, and uint8 [n, side, side, 3]; broken images are 0."""
+        for number, (data, offsets) in enumerate(zip(self._shards, self._offsets, strict=True)):
+            whole = np.diff(offsets) > 0
+            block = np.zeros((len(whole), self.side, self.side, 3), np.uint8)
+            block[whole] = data.reshape(-1, self.side, self.side, 3)
+            yield number * SHARD_IMAGES, block
+
     def size(self, at: int) -> tuple[int, int]:
         """Width and height of the original file."""
         if at in self._broken:
@@ -191,7 +200,7 @@ class StoreFrames:
         start, stop = self._offsets[number][position : position + 2].tolist()
         data = self._shards[number][start:stop]
         if self._is_raw:
-            return data.reshape(self._side, self._side, 3)
+            return data.reshape(self.side, self.side, 3)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             raise DamagedShardError(self._paths[number], f"image {position} cannot be decoded")

@@ -145,7 +145,7 @@ def test_load_index__pycocotools_prints_nothing_and_finds_what_we_refuse(
     content = document()
     content["annotations"][1]["id"] = content["annotations"][0]["id"]
     path = write(tmp_path / "instances.json", content)
-    with pytest.raises(DataError, match="duplicate ids in annotations; data.reader=msgspec names them"):
+    with pytest.raises(DataError, match=r"duplicate ids in annotations; data\.reader=msgspec names them"):
         load_index(path, image_dir=None, cache_dir=tmp_path, reader="pycocotools")
     path.write_text("{", encoding="utf-8")
     with pytest.raises(DataError, match=r"pycocotools cannot read it .*; data.reader=msgspec says where"):
@@ -454,10 +454,10 @@ def test_cache__digest_is_compared_once_per_modification_time(
 def test_cache__arrays_are_mapped_and_cannot_be_written(cached: tuple[Path, list[str]]) -> None:
     index = reload(cached[0])
     for array in (index.image_ids, index.widths, index.name_bytes, index.ann_class, index.ann_crowd):
-        base = array
-        while isinstance(base, np.ndarray) and base.base is not None:
+        base: Any = array
+        while isinstance(base, np.ndarray):
             base = base.base
-        assert isinstance(base, mmap.mmap)
+        assert isinstance(base.obj, mmap.mmap)
         assert not array.flags.writeable
         assert array.ctypes.data % array.itemsize == 0
 
