@@ -35,15 +35,16 @@ def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, size: tu
     crop = pixels_HWC[top:bottom, left:right]
     flip = bool(views.flips_B[at])
     side = out_SSC.shape[0]
-    if crop.shape[:2] == (side, side):
-        _put(crop, out_SSC, flip=flip)
-    else:
+    if crop.shape[:2] != (side, side):
         shrinks = max(crop.shape[:2]) > side
         how = cv2.INTER_AREA if original and shrinks else cv2.INTER_LINEAR
+        cv2.resize(crop, (side, side), dst=out_SSC, interpolation=how)
         if flip:
-            _put(np.asarray(cv2.resize(crop, (side, side), interpolation=how), np.uint8), out_SSC, flip=True)
-        else:
-            cv2.resize(crop, (side, side), dst=out_SSC, interpolation=how)
+            cv2.flip(out_SSC, 1, dst=out_SSC)
+    elif flip:
+        cv2.flip(crop, 1, dst=out_SSC)
+    else:
+        np.copyto(out_SSC, crop)
     adjust(
         out_SSC,
         brightness=float(views.brightness_B[at]),
@@ -81,13 +82,6 @@ def adjust(image_HWC: Image, *, brightness: float, contrast: float, contrast_fir
 def mean_grey(image_HWC: Image) -> float:
     """Mean grey of an RGB image, 0..255."""
     return float(_GREY @ np.array(cv2.mean(image_HWC)[:3]))
-
-
-def _put(source: Image, out: Image, *, flip: bool) -> None:
-    if flip:
-        cv2.flip(source, 1, dst=out)
-    else:
-        np.copyto(out, source)
 
 
 def _brighter(levels: NDArray[np.float32], factor: float) -> NDArray[np.float32]:

@@ -60,7 +60,7 @@ def test_prepare__broken_images_are_an_error_or_counted(
     assert broken.name in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["raw", "auto", "device"])
+@pytest.mark.parametrize("kind", ["auto", "device"])
 def test_train__without_crops_a_cache_gives_the_weights_of_the_files(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
