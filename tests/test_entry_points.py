@@ -57,6 +57,19 @@ def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: P
 
 
 @pytest.mark.slow
+def test_prepare__writes_a_cache_that_training_finds(cache_dir: Path, tmp_path: Path) -> None:
+    own = ("data.cache=raw", "data.image_size=32", f"cache_dir={cache_dir}")
+    prepared = command("src.prepare", "data=sample_small", *own)
+    assert prepared.returncode == 0, prepared.stderr
+    assert "raw at 32 px: 160 of 160 images written" in prepared.stdout
+    assert "1 of 1 shards written" in prepared.stdout
+    trained = command("src.train", *FAST, *own, f"output_dir={tmp_path}")
+    assert trained.returncode == 0, trained.stderr
+    assert "images written" not in trained.stdout
+    assert "cache      raw at 32 px (asked for)" in trained.stdout
+
+
+@pytest.mark.slow
 def test_sweep__a_folder_per_job_a_table_and_sweep_json(cache_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     done = command("src.train", *FAST, "loss=focal,bce", "-m", f"cache_dir={cache_dir}", f"hydra.sweep.dir={folder}")

@@ -2,16 +2,26 @@
 
 The randomness of an augmented image is a function of (seed, epoch, row) and of nothing else: neither the worker nor the
 order in which images are asked for can change it, so a resumed run sees what the uninterrupted one would have seen.
+
+Crop, flip, brightness and contrast are drawn for a batch at once and rendered by OpenCV (``views``, ``render``), with
+the distributions of albumentations' RandomResizedCrop, HorizontalFlip and ColorJitter; what else a policy asks for is
+done by albumentations itself, on the result.
 """
 
 import os
 import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig
+from src.data.order import Key
+from src.data.render import render
+from src.data.views import Views, centre_boxes, plain_views, random_views, whole_boxes
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version at import otherwise
 
@@ -23,12 +33,66 @@ GREY = (124.0, 116.0, 104.0)
 """ImageNet's mean colour: fills what a transform leaves bare, about zero after normalisation."""
 
 
-def build_train_transform(cfg: AugmentConfig, image_size: int) -> A.Compose:
-    """Random transforms to a square of ``image_size`` pixels; steps of strength 0 are left out."""
-    steps = [_random_crop(cfg, image_size) if cfg.crop_min_scale < 1 else _squash(image_size)]
-    if cfg.flip > 0:
-        steps.append(A.HorizontalFlip(p=cfg.flip))
-    if max(cfg.brightness, cfg.contrast, cfg.saturation, cfg.hue) > 0:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a batch of images becomes the network's input.
+
+    Attributes:
+        image_size: side of the result, pixels.
+        views: from keys and sizes [B, 2] (width, height) to what of each image is shown; None leaves all to ``rest``.
+        rest: what albumentations does after that, or to the whole image; None where nothing is left.
+        seed: run seed of ``rest``; None where nothing in it is random.
+        may_halve: whether a JPEG may be decoded at half its size where that leaves ``image_size`` or more.
+    """
+
+    image_size: int
+    views: Callable[[Sequence[Key], NDArray[np.int64]], Views] | None
+    rest: A.Compose | None
+    seed: int | None = None
+    may_halve: bool = False
+
+    def paint(
+        self, pixels: Image, views: Views | None, at: int, out: Image, *, key: Key, size: tuple[int, int],
+        original: bool,
+    ) -> None:  # fmt: skip
+        """Write image ``at`` of a batch into ``out``, uint8 [image_size, image_size, 3]; the rest as ``render``."""
+        seed = None if self.seed is None else (self.seed, *key)
+        if views is None:
+            if self.rest is not None:
+                np.copyto(out, apply(self.rest, pixels, seed=seed))
+            return
+        render(pixels, views, at, out, size=size, original=original)
+        if self.rest is not None:
+            np.copyto(out, apply(self.rest, out, seed=seed))
+
+
+def train_recipe(cfg: AugmentConfig, image_size: int, *, seed: int, may_halve: bool = False) -> Recipe:
+    """Random views, and the steps of ``remaining_steps``; steps of strength 0 are left out."""
+    steps = remaining_steps(cfg)
+    return Recipe(
+        image_size=image_size,
+        views=partial(random_views, cfg, seed=seed, jitter=not _mixes_colours(cfg)),
+        rest=A.Compose(steps) if steps else None,
+        seed=seed,
+        may_halve=may_halve,
+    )
+
+
+def eval_recipe(resize: str, image_size: int, *, original: bool = True) -> Recipe:
+    """Deterministic resize, see ``build_eval_transform``; of pixels from a cache, the same box of them."""
+    if original:
+        return Recipe(image_size=image_size, views=None, rest=build_eval_transform(resize, image_size))
+    return Recipe(image_size=image_size, views=partial(_eval_views, resize), rest=None)
+
+
+def _eval_views(resize: str, _keys: Sequence[Key], sizes_B2: NDArray[np.int64]) -> Views:
+    return plain_views(whole_boxes(sizes_B2) if resize == "squash" else centre_boxes(sizes_B2))
+
+
+def remaining_steps(cfg: AugmentConfig) -> list[A.BasicTransform]:
+    """What of a policy albumentations does, after crop and flip, on the square image."""
+    steps: list[A.BasicTransform] = []
+    if _mixes_colours(cfg):
         steps.append(
             A.ColorJitter(
                 brightness=cfg.brightness, contrast=cfg.contrast, saturation=cfg.saturation, hue=cfg.hue, p=1.0
@@ -43,7 +107,12 @@ def build_train_transform(cfg: AugmentConfig, image_size: int) -> A.Compose:
                 num_holes_range=(1, 1), hole_height_range=side, hole_width_range=side, fill=GREY, p=cfg.cutout
             )
         )
-    return A.Compose(steps)
+    return steps
+
+
+def _mixes_colours(cfg: AugmentConfig) -> bool:
+    """Whether brightness and contrast come in random order with saturation and hue, and so belong to ``rest``."""
+    return max(cfg.saturation, cfg.hue) > 0
 
 
 def build_eval_transform(resize: str, image_size: int) -> A.Compose:
@@ -92,13 +161,13 @@ def apply(transform: A.Compose, image: Image, *, seed: tuple[int, ...] | None = 
     number, so that, for instance, the crops that are small would also be the ones that are dark.
 
     Args:
-        transform: from ``build_train_transform`` or ``build_eval_transform``.
+        transform: from ``remaining_steps`` or ``build_eval_transform``.
         image: RGB, uint8 [H, W, 3].
         seed: (run seed, epoch, row), or with a repeat number behind, that alone decides the outcome; None where
             nothing is random.
 
     Returns:
-        uint8 [image_size, image_size, 3].
+        uint8 [H, W, 3], of the size that ``transform`` makes of it.
     """
     if seed is not None:
         sequence = np.random.SeedSequence(seed)
@@ -109,13 +178,3 @@ def apply(transform: A.Compose, image: Image, *, seed: tuple[int, ...] | None = 
 
 def _squash(image_size: int) -> A.BasicTransform:
     return A.Resize(image_size, image_size, interpolation=cv2.INTER_LINEAR, area_for_downscale="image")
-
-
-def _random_crop(cfg: AugmentConfig, image_size: int) -> A.BasicTransform:
-    return A.RandomResizedCrop(
-        size=(image_size, image_size),
-        scale=(cfg.crop_min_scale, 1.0),
-        ratio=(1 / cfg.crop_max_ratio, cfg.crop_max_ratio),
-        interpolation=cv2.INTER_LINEAR,
-        area_for_downscale="image",
-    )

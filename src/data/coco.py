@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from src.data import coco_cache
 from src.data.coco_checks import find_missing, find_problems, shown
 from src.data.coco_json import AnnotationRecord, Document, open_document
+from src.data.coco_reference import ReferenceDocument, read_reference
 from src.data.errors import DataError
 
 
@@ -57,24 +58,26 @@ class CocoIndex:
         return self.name_bytes[start:end].tobytes().decode()
 
 
-def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path) -> CocoIndex:
+def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path, reader: str = "msgspec") -> CocoIndex:
     """Index of an instances json, from the cache where that is still valid.
 
     Args:
         annotations: an instances json in COCO's format; ``area`` defaults to the box's, ``iscrowd`` to 0.
         image_dir: folder that must hold every image; None skips that check.
-        cache_dir: where the index is kept between runs.
+        cache_dir: where the index is kept between runs, one per reader.
+        reader: ``msgspec``, or ``pycocotools`` as the reference.
 
     Raises:
         DataError: the json or the image folder is not usable; all problems are listed at once.
     """
     with open_document(annotations) as document:
-        path = coco_cache.cache_path(annotations, cache_dir)
+        suffix = ".index" if reader == "msgspec" else f".{reader}.index"
+        path = coco_cache.cache_path(annotations, cache_dir, suffix=suffix)
         arrays = coco_cache.read(path, annotations, document.sha256)
         if arrays is None:
             status = annotations.stat()
             stamp = coco_cache.Stamp(status.st_size, status.st_mtime_ns, document.sha256())
-            arrays = _build(document, stamp.sha256)
+            arrays = _build(document if reader == "msgspec" else read_reference(annotations), stamp.sha256)
             coco_cache.write(path, arrays, stamp)
     index = _from_arrays(arrays)
     if image_dir is not None:
@@ -82,7 +85,7 @@ def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path) ->
     return index
 
 
-def _build(document: Document, fingerprint: str) -> coco_cache.Arrays:
+def _build(document: Document | ReferenceDocument, fingerprint: str) -> coco_cache.Arrays:
     """Arrays of a checked document; gives the decoded objects back on return."""
     images, annotations, categories = document.tables()
     problems = find_problems(images, annotations, categories)
@@ -123,7 +126,7 @@ def _from_arrays(arrays: coco_cache.Arrays) -> CocoIndex:
     return CocoIndex(**fields)
 
 
-def _areas(document: Document, annotations: list[AnnotationRecord]) -> NDArray[np.float32]:
+def _areas(document: Document | ReferenceDocument, annotations: list[AnnotationRecord]) -> NDArray[np.float32]:
     """Areas of all annotations; boxes are decoded only where some annotation needs its own."""
     areas = [annotation.area for annotation in annotations]
     if None in areas:

@@ -6,22 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import albumentations as A
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig, DataConfig
 from src.config.schema.training import DebugConfig
-from src.data.augment import build_eval_transform, build_train_transform
+from src.data.augment import Recipe, eval_recipe, train_recipe
+from src.data.cache_choice import store_spec
 from src.data.coco import CocoIndex, load_index
 from src.data.dataset import BatchLoader
 from src.data.errors import DataError
+from src.data.frames import Frames
 from src.data.loader import Split, split_loader
 from src.data.order import EpochBatchSampler
+from src.data.resident import ResidentImages
 from src.data.sampler import epoch_length, expected_draws
 from src.data.source import Source, locate
 from src.data.split import holdout_split
+from src.data.store import StoreFrames, open_store, store_folder
 from src.data.targets import Selection, select_targets
 
 _LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM = 2, 3, 4
@@ -42,6 +45,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         num_workers: int,
         pin_memory: bool = False,
         val_curve: bool = False,
+        cache_note: str = "",
     ) -> None:
         """Store the settings; ``setup`` does the work.
 
@@ -54,6 +58,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
             num_workers: loader processes; results do not depend on it.
             pin_memory: copy batches to page-locked memory, for CUDA.
             val_curve: let ``val_dataloader`` bring val beside the monitor split.
+            cache_note: what training reads its pixels from, and why, for the banner.
         """
         super().__init__()
         self._data = data
@@ -64,9 +69,12 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self._num_workers = num_workers
         self._pin_memory = pin_memory
         self.val_curve = val_curve
+        self.cache_note = cache_note
         self._splits: dict[str, Split] = {}
         self._counts: dict[str, int] = {}
         self._resume = (0, 0)
+        self._store: StoreFrames | None = None
+        self._resident: ResidentImages | None = None
         self.train_order: EpochBatchSampler | None = None
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
@@ -155,23 +163,50 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self.train_order = self._order(split, self._data.batch_size, shuffle=True)
         self.train_order.set_epoch(epoch)
         self.train_order.skip_batches(batches_done)
-        transform = build_train_transform(self._augment, self._data.image_size)
-        return self._loader(split, transform, self.train_order, seed=self._seed, persistent=True)
+        frames = self._prepared("train")
+        halve = self._data.half_decode and frames is None
+        recipe = train_recipe(self._augment, self._data.image_size, seed=self._seed, may_halve=halve)
+        return self._loader(split, recipe, self.train_order, frames, persistent=True)
 
     def val_dataloader(self) -> list[BatchLoader]:
-        """Loader of the monitor split, and of val too where its curve is asked for."""
+        """Loader of the monitor split, from the cache, and of val too where its curve is asked for."""
         names = [self.monitor_split, *(["val"] if self.val_curve and self.monitor_split != "val" else [])]
-        return [self._eval_loader(name, persistent=True) for name in names]
+        return [self._eval_loader(name, self._prepared(name), persistent=True) for name in names]
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
+        """Give a batch of ``data.cache=device`` its pixels; the images go to the device with the first one."""
+        if "views" not in batch:
+            return batch
+        if self._resident is None:
+            frames = self._prepared("train")
+            if frames is None:
+                raise AssertionError("a batch without pixels, and no cache")
+            device = batch["place"].device
+            self._resident = ResidentImages(frames, device, image_size=self._data.image_size)
+        return self._resident.batch(batch)
 
     def eval_loader(self, split: str) -> BatchLoader:
-        """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once."""
-        return self._eval_loader(split, persistent=False)
+        """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once.
 
-    def _eval_loader(self, name: str, *, persistent: bool) -> BatchLoader:
+        From the original files, whatever training read: these are the scores that a run reports.
+        """
+        return self._eval_loader(split, None, persistent=False)
+
+    def _eval_loader(self, name: str, frames: Frames | None, *, persistent: bool) -> BatchLoader:
         split = self._of(name)
         order = self._order(split, self._data.eval_batch_size, shuffle=False)
-        transform = build_eval_transform(self._data.resize, self._data.image_size)
-        return self._loader(split, transform, order, seed=None, persistent=persistent)
+        recipe = eval_recipe(self._data.resize, self._data.image_size, original=frames is None)
+        return self._loader(split, recipe, order, frames, persistent=persistent)
+
+    def _prepared(self, name: str) -> StoreFrames | None:
+        """The store that holds the images of a split, opened once; None where they are read from their files."""
+        split, spec = self._of(name), store_spec(self._data, self._augment)
+        if spec is None or name == "val":
+            return None
+        if self._store is None:
+            folder = store_folder(self.source.train_annotations, self._cache_dir, spec)
+            self._store = open_store(split.index, split.image_dir, folder, spec)
+        return self._store
 
     def _order(self, split: Split, batch_size: int, *, shuffle: bool) -> EpochBatchSampler:
         return EpochBatchSampler(
@@ -187,22 +222,22 @@ class MultiLabelDataModule(pl.LightningDataModule):
         )
 
     def _loader(
-        self, split: Split, transform: A.Compose, order: EpochBatchSampler, *, seed: int | None, persistent: bool
+        self, split: Split, recipe: Recipe, order: EpochBatchSampler, frames: Frames | None, *, persistent: bool
     ) -> BatchLoader:
         return split_loader(
             split,
             self._data,
-            transform,
+            recipe,
             order,
-            seed=seed,
+            frames=frames,
             num_workers=self._num_workers,
             persistent=persistent,
             pin_memory=self._pin_memory,
         )
 
     def _select(self, annotations: Path, image_dir: Path) -> tuple[CocoIndex, Selection]:
-        index = load_index(annotations, image_dir=image_dir, cache_dir=self._cache_dir)
         data = self._data
+        index = load_index(annotations, image_dir=image_dir, cache_dir=self._cache_dir, reader=data.reader)
         return index, select_targets(
             index, classes=data.classes, empty=data.empty, crowd=data.crowd, min_area=data.min_area
         )

@@ -1,31 +1,29 @@
-"""Images and multi-hot targets, one by one and in batches."""
+"""Images and multi-hot targets in batches.
+
+Whole batches are asked for (``__getitems__``) and made in one piece: the pixels are written where they will be sent
+from, in a worker the memory it shares with the training process.
+"""
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict, TypeVar
 
-import albumentations as A
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from src.data.augment import apply
+from src.data.augment import Recipe
 from src.data.coco import CocoIndex
 from src.data.errors import ImageError
-from src.data.images import read_image
+from src.data.frames import Frames, named
 from src.data.order import Key
+from src.data.views import Views
 
+_T = TypeVar("_T")
 
-class Sample(NamedTuple):
-    """One image; in the place of the pixels of a broken one stands what is wrong with it."""
-
-    row: int
-    image_id: int
-    target: NDArray[np.uint8]
-    image: NDArray[np.uint8] | ImageError
+ENOUGH = 15 / 16
+"""Rows and columns per pixel of the network at which a half-size image still serves: COCO's 640x427 does for 224."""
 
 
 class Batch(TypedDict):
@@ -43,7 +41,7 @@ class Batch(TypedDict):
     """int64 [S], rows within the split of the broken images left out."""
 
 
-class MultiLabelDataset(Dataset[Sample]):
+class MultiLabelDataset(Dataset[Any]):
     """The images of one split, read and transformed.
 
     Holds arrays only, so loader workers that share its memory by fork do not copy it.
@@ -52,85 +50,103 @@ class MultiLabelDataset(Dataset[Sample]):
     def __init__(
         self,
         index: CocoIndex,
-        image_dir: Path,
+        frames: Frames,
         *,
         rows: NDArray[np.int64],
         targets: NDArray[np.uint8],
-        transform: A.Compose,
-        seed: int | None,
-        max_pixels: int,
+        recipe: Recipe,
+        on_error: str,
     ) -> None:
         """Choose the images.
 
         Args:
-            index: where file names, sizes and image ids come from.
-            image_dir: folder of the images.
+            index: where image ids come from.
+            frames: where pixels come from.
             rows: int64 [N], rows of ``index`` that make up the split.
             targets: uint8 [N, C], multi-hot.
-            transform: uint8 image to uint8 image of one size for all.
-            seed: run seed of a random ``transform``; None where nothing is random.
-            max_pixels: largest image that is decoded.
+            recipe: from pixels to the network's input.
+            on_error: ``skip`` leaves broken images out; ``raise`` gives the first instead of its batch.
         """
         self._index = index
-        self._image_dir = image_dir
+        self._frames = frames
         self._rows = rows
         self._targets = targets
-        self._transform = transform
-        self._seed = seed
-        self._max_pixels = max_pixels
+        self._recipe = recipe
+        self._on_error = on_error
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: Key) -> Sample:
-        """Image of ``key = (epoch, row)`` or ``(epoch, row, repeat)``."""
-        row = key[1]
-        at = int(self._rows[row])
-        image_id = int(self._index.image_ids[at])
-        image: NDArray[np.uint8] | ImageError
-        try:
-            pixels = read_image(self.path(row), expected=self._claimed_size(at), max_pixels=self._max_pixels)
-        except ImageError as error:
-            image = ImageError(error.path, f"{error.reason} (image id {image_id})")
-        else:
-            seed = None if self._seed is None else (self._seed, *key)
-            image = apply(self._transform, pixels, seed=seed)
-        return Sample(row, image_id, self._targets[row], image)
+    def __getitem__(self, key: Key) -> Batch | ImageError:
+        """The batch of one image."""
+        return self.__getitems__([key])
 
-    def path(self, row: int) -> Path:
-        """File of image ``row`` of the split."""
-        return self._image_dir / self._index.file_name(int(self._rows[row]))
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | ImageError:
+        """The batch of these images, each ``(epoch, row)`` or ``(epoch, row, repeat)``.
 
-    def _claimed_size(self, at: int) -> tuple[int, int] | None:
-        width, height = int(self._index.widths[at]), int(self._index.heights[at])
-        return (width, height) if width > 0 and height > 0 else None
+        All may be broken, then B is 0. With ``raise`` the first broken image is returned instead, for ``BatchLoader``
+        to raise.
+        """
+        rows = np.array([key[1] for key in keys], np.int64)
+        images_BHWC = _empty(len(keys), self._recipe.image_size)
+        errors = self._paint(keys, rows, images_BHWC.numpy())
+        if errors and self._on_error == "raise":
+            return errors[min(errors)]
+        whole = np.array([i not in errors for i in range(len(keys))], np.bool_)
+        if errors:
+            images_BHWC = images_BHWC[torch.from_numpy(whole)]
+        kept = rows[whole]
+        return {
+            "image": images_BHWC.permute(0, 3, 1, 2),
+            "target": torch.from_numpy(self._targets[kept]),
+            "image_id": torch.from_numpy(self._index.image_ids[self._rows[kept]]),
+            "row": torch.from_numpy(kept),
+            "skipped": torch.from_numpy(rows[~whole]),
+        }
+
+    def _paint(self, keys: Sequence[Key], rows: NDArray[np.int64], images: NDArray[np.uint8]) -> dict[int, ImageError]:
+        """Write the pixels of every image that has some; what is wrong with the others, by position."""
+        places = self._rows[rows].tolist()
+        errors: dict[int, ImageError] = {}
+        sizes_B2 = np.ones((len(keys), 2), np.int64)
+        for i, at in enumerate(places):
+            try:
+                sizes_B2[i] = self._frames.size(at)
+            except ImageError as error:
+                errors[i] = named(error, self._index, at)
+        views = self._recipe.views(keys, sizes_B2) if self._recipe.views else None
+        for i, at in enumerate(places):
+            if i in errors:
+                continue
+            try:
+                pixels = self._frames.read(at, half=self._half_is_enough(views, i))
+            except ImageError as error:
+                errors[i] = named(error, self._index, at)
+                continue
+            width, height = sizes_B2[i].tolist()
+            original = self._frames.original and pixels.shape[:2] == (height, width)
+            self._recipe.paint(pixels, views, i, images[i], key=keys[i], size=(width, height), original=original)
+        return errors
+
+    def _half_is_enough(self, views: Views | None, i: int) -> bool:
+        """Whether the box still has nearly the network's size when every second pixel is left out."""
+        if views is None or not self._recipe.may_halve:
+            return False
+        left, top, right, bottom = views.boxes_B4[i].tolist()
+        return bool(min(right - left, bottom - top) >= 2 * ENOUGH * self._recipe.image_size)
 
 
-def collate(samples: Sequence[Sample], *, image_size: int) -> Batch:
-    """Stack the whole images of ``samples``, name the broken ones; all may be broken, then B is 0."""
-    pixels = [sample.image for sample in samples if not isinstance(sample.image, ImageError)]
-    whole = [sample for sample in samples if not isinstance(sample.image, ImageError)]
-    broken = [sample.row for sample in samples if isinstance(sample.image, ImageError)]
-    # reshape gives an empty batch its shape
-    images_BHWC = np.array(pixels, np.uint8).reshape(-1, image_size, image_size, 3)
-    targets_BC = np.array([sample.target for sample in whole], np.uint8).reshape(-1, len(samples[0].target))
-    return {
-        "image": torch.from_numpy(images_BHWC).permute(0, 3, 1, 2),
-        "target": torch.from_numpy(targets_BC),
-        "image_id": torch.tensor([sample.image_id for sample in whole], dtype=torch.int64),
-        "row": torch.tensor([sample.row for sample in whole], dtype=torch.int64),
-        "skipped": torch.tensor(broken, dtype=torch.int64),
-    }
-
-
-def collate_strictly(samples: Sequence[Sample], *, image_size: int) -> Batch | ImageError:
-    """As ``collate``, but the first broken image is returned instead, for ``BatchLoader`` to raise."""
-    errors = (sample.image for sample in samples if isinstance(sample.image, ImageError))
-    return next(errors, None) or collate(samples, image_size=image_size)
+def _empty(count: int, side: int) -> Tensor:
+    """Uint8 [count, side, side, 3], in a worker in shared memory, so that sending it copies nothing."""
+    shape = (count, side, side, 3)
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(count * side * side * 3)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).resize_(shape)
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader that raises a worker's ImageError as it is.
+    """A DataLoader (with ``collate_fn=as_it_is``) that raises a worker's ImageError as it is.
 
     PyTorch re-raises a worker's exception as ``type(error)(text of the traceback)``: an error with fields of its own
     becomes a RuntimeError. So a broken image comes as data and is raised in this process.
@@ -140,12 +156,12 @@ class BatchLoader(DataLoader[Any]):
         return map(_raise_error, super().__iter__())
 
 
+def as_it_is(batch: _T) -> _T:
+    """Collate nothing."""
+    return batch
+
+
 def _raise_error(batch: Batch | ImageError) -> Batch:
     if isinstance(batch, ImageError):
         raise batch
     return batch
-
-
-def make_collate(*, image_size: int, on_error: str) -> "partial[Batch | ImageError]":
-    """Collate function for ``on_error``: ``skip`` leaves broken images out, ``raise`` ends the run at the first."""
-    return partial(collate if on_error == "skip" else collate_strictly, image_size=image_size)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from src.config.schema.data import DataConfig
-from src.data.augment import build_eval_transform
+from src.data.augment import eval_recipe
 from src.data.coco import load_index
 from src.data.dataset import BatchLoader
 from src.data.errors import DataError
@@ -54,7 +54,7 @@ def open_folder(
     if problems:
         way_out = "data.annotations=FILE data.images=FOLDER name them relative to data.root"
         raise DataError("\n".join([*problems, way_out]))
-    index = load_index(annotations, image_dir=image_dir, cache_dir=cache_dir)
+    index = load_index(annotations, image_dir=image_dir, cache_dir=cache_dir, reader=data.reader)
     shared = [name for name in class_names if name in index.class_names]
     if not shared:
         raise DataError(f"{annotations}: has none of the model's classes ({', '.join(class_names[:5])}, …)")
@@ -63,6 +63,6 @@ def open_folder(
     targets[:, [list(class_names).index(name) for name in chosen.class_names]] = chosen.targets
     order = EpochBatchSampler(len(chosen.rows), data.eval_batch_size, seed=0, shuffle=False, drop_last=False)
     split = Split(index, image_dir, chosen.rows, targets)
-    transform = build_eval_transform(data.resize, data.image_size)
-    loader = split_loader(split, data, transform, order, seed=None, num_workers=num_workers, pin_memory=pin_memory)
+    recipe = eval_recipe(data.resize, data.image_size)
+    loader = split_loader(split, data, recipe, order, num_workers=num_workers, pin_memory=pin_memory)
     return FolderSplit(loader, split, tuple(name for name in class_names if name not in shared))

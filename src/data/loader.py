@@ -3,16 +3,19 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import albumentations as A
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from src.config.schema.data import DataConfig
+from src.data.augment import Recipe
 from src.data.coco import CocoIndex
-from src.data.dataset import BatchLoader, MultiLabelDataset, make_collate
+from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
+from src.data.frames import FileFrames, Frames
 from src.data.images import begin_worker
 from src.data.order import EpochBatchSampler
+from src.data.resident import ResidentDataset
+from src.data.store import StoreFrames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,13 +36,30 @@ class Split:
         return self.image_dir / self.index.file_name(int(np.searchsorted(self.index.image_ids, image_id)))
 
 
+def _dataset(
+    split: Split, data: DataConfig, recipe: Recipe, frames: Frames | None
+) -> MultiLabelDataset | ResidentDataset:
+    if data.cache == "device" and isinstance(frames, StoreFrames):
+        return ResidentDataset(
+            split.index, frames, rows=split.rows, targets=split.targets, recipe=recipe, on_error=data.on_error
+        )
+    return MultiLabelDataset(
+        split.index,
+        frames or FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels),
+        rows=split.rows,
+        targets=split.targets,
+        recipe=recipe,
+        on_error=data.on_error,
+    )
+
+
 def split_loader(
     split: Split,
     data: DataConfig,
-    transform: A.Compose,
+    recipe: Recipe,
     order: EpochBatchSampler,
     *,
-    seed: int | None,
+    frames: Frames | None = None,
     num_workers: int,
     persistent: bool = False,
     pin_memory: bool = False,
@@ -48,32 +68,25 @@ def split_loader(
 
     Args:
         split: images and targets.
-        data: image size, what to do with broken images, pixel limit.
-        transform: uint8 image to uint8 image of ``data.image_size``.
+        data: what to do with broken images, pixel limit.
+        recipe: from pixels to the network's input.
         order: which keys make up which batch.
-        seed: run seed of a random ``transform``; None where nothing is random.
+        frames: where pixels come from; None reads the files. With ``data.cache=device`` the batches of a store come
+            without pixels, for ``ResidentImages``.
         num_workers: loader processes.
         persistent: keep them between epochs.
         pin_memory: copy batches to page-locked memory, for CUDA.
     """
-    dataset = MultiLabelDataset(
-        split.index,
-        split.image_dir,
-        rows=split.rows,
-        targets=split.targets,
-        transform=transform,
-        seed=seed,
-        max_pixels=data.max_pixels,
-    )
+    dataset = _dataset(split, data, recipe, frames)
     return BatchLoader(
         dataset,
         batch_sampler=order,
-        collate_fn=make_collate(image_size=data.image_size, on_error=data.on_error),
+        collate_fn=as_it_is,
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         prefetch_factor=2 if num_workers > 0 else None,
         pin_memory=pin_memory,
         worker_init_fn=begin_worker,
         # Its own generator: starting workers would otherwise draw from the global one, and a resumed run differ.
-        generator=torch.Generator().manual_seed(seed or 0),
+        generator=torch.Generator().manual_seed(recipe.seed or 0),
     )

@@ -36,10 +36,15 @@ def resolve(config: TrainConfig) -> None:
     is_sample = locate(config.data, cache_dir=Path(config.cache_dir)).is_sample
     if isinstance(config.data, AutoConfig):
         config.data = _concrete(config.data, is_sample)
-    if not config.data.image_size:
-        config.data.image_size = SAMPLE_SIZE if is_sample else PHOTO_SIZE
+    resolve_data(config.data, is_sample=is_sample)
     if not config.trainer.max_epochs:
         config.trainer.max_epochs = SAMPLE_EPOCHS if is_sample else PHOTO_EPOCHS
+
+
+def resolve_data(data: DataConfig, *, is_sample: bool) -> None:
+    """Fill in the image size, in place."""
+    if not data.image_size:
+        data.image_size = SAMPLE_SIZE if is_sample else PHOTO_SIZE
 
 
 def _concrete(data: AutoConfig, is_sample: bool) -> DataConfig:
@@ -49,8 +54,8 @@ def _concrete(data: AutoConfig, is_sample: bool) -> DataConfig:
     return target(**{field.name: getattr(data, field.name) for field in fields(shared)})
 
 
-def build_data(config: TrainConfig, hardware: Hardware) -> MultiLabelDataModule:
-    """The DataModule, set up."""
+def build_data(config: TrainConfig, hardware: Hardware, *, cache_note: str = "") -> MultiLabelDataModule:
+    """The DataModule, set up; ``cache_note`` is what it will say of where its pixels come from."""
     data = MultiLabelDataModule(
         config.data,
         config.augment,
@@ -60,6 +65,7 @@ def build_data(config: TrainConfig, hardware: Hardware) -> MultiLabelDataModule:
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
         val_curve=config.trainer.val_curve,
+        cache_note=cache_note,
     )
     data.setup("fit")
     return data

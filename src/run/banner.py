@@ -49,6 +49,7 @@ def banner(
         f"{summary.imbalance_ratio:.0f}:1, {summary.neg_pos:.1f} negatives per positive"
         f"{f', {len(summary.absent_classes)} classes absent' if summary.absent_classes else ''}",
         "sampler": _sampler(config.data, data),
+        "cache": data.cache_note,
         "model": f"{model}, {figures.parameters:,} parameters{with_coco}, {figures.leaf_modules} leaf modules, "
         f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "

@@ -39,7 +39,7 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
         "train": (source.train_annotations, source.train_images),
         "val": (source.val_annotations, source.val_images),
     }[config.split]
-    index = load_index(annotations, image_dir=image_dir, cache_dir=cache_dir)
+    index = load_index(annotations, image_dir=image_dir, cache_dir=cache_dir, reader=config.data.reader)
     data = config.data
     chosen = select_targets(index, classes=data.classes, empty=data.empty, crowd=data.crowd, min_area=data.min_area)
     health: ImageHealth | None = None

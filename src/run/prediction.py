@@ -142,14 +142,18 @@ def _scores(
     given: Handover, paths: Sequence[Path], wish: PredictConfig, hardware: Hardware
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
     """Scores float32 [N, C], zeros in the rows of broken images, and what is wrong with those."""
-    transform = build_eval_transform(given.resize, given.image_size)
     names = given.class_names
-    files = FileDataset(paths, num_classes=len(names), transform=transform, max_pixels=wish.data.max_pixels)
+    files = FileDataset(
+        paths,
+        num_classes=len(names),
+        transform=build_eval_transform(given.resize, given.image_size),
+        image_size=given.image_size,
+        max_pixels=wish.data.max_pixels,
+        on_error=wish.data.on_error,
+    )
     batches = file_loader(
         files,
         batch_size=wish.data.batch_size,
-        image_size=given.image_size,
-        on_error=wish.data.on_error,
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
     )

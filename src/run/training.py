@@ -36,6 +36,7 @@ from src.run.environment import describe_environment
 from src.run.finish import Outcome, finish
 from src.run.hardware import Hardware, choose
 from src.run.loggers import build_loggers
+from src.run.preparation import resolve_cache
 from src.runfolder import Record, RunFolder, replacing
 from src.task import MultiLabelTask
 
@@ -93,7 +94,7 @@ def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, Multi
         size = config.data.image_size
         chosen = choose_batch_size(config.model, num_classes=COCO_CLASSES, image_size=size, hardware=hardware)
         config.data.batch_size, batch_reason = chosen.batch_size, chosen.reason
-    data = build_data(config, hardware)
+    data = build_data(config, hardware, cache_note=resolve_cache(config))
     return hardware, data, build_task(config, data), batch_reason
 
 
@@ -220,7 +221,7 @@ def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataM
     environment = describe_environment(
         hardware, data_name=data.source.name, is_sample=data.source.is_sample, fingerprint=data.fingerprint
     )
-    folder.write_json("env.json", environment)
+    folder.write_json("env.json", environment | {"cache": data.cache_note})
 
 
 def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, started: float) -> None:

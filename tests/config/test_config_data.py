@@ -3,6 +3,7 @@
 import pytest
 
 from src.config.check import problems
+from src.config.schema.data import CACHES, READERS
 from src.config.store import register
 
 
@@ -32,3 +33,31 @@ def test_sampler__is_a_key_of_every_data_source(data: str) -> None:
     register()
     jobs = [f"data={data}", "data.sampler=uniform,class_aware,repeat_factor", "data.repeat_threshold=0.001"]
     assert problems("config", jobs, multirun=True) == []
+
+
+@pytest.mark.parametrize("entry", ["config", "describe", "prepare"])
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "data.cache=row",
+            "data.cache=row: must be one of none, jpeg, raw, device, auto; did you mean data.cache=raw?",
+        ),
+        ("data.cache_side=8", "data.cache_side=8: must lie in 32..2048; 0 chooses by image_size and crop"),
+        ("data.reader=pycoco", "data.reader=pycoco: must be one of msgspec, pycocotools"),
+    ],
+)
+def test_cache__wrong_values_are_answered_in_one_line(entry: str, override: str, expected: str) -> None:
+    register()
+    (line,) = problems(entry, [override])
+    assert expected in line
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("reader", READERS)
+def test_cache__every_choice_is_valid(cache: str, reader: str) -> None:
+    register()
+    assert (
+        problems("prepare", [f"data.cache={cache}", f"data.reader={reader}", "data.cache_side=256", "verify=true"])
+        == []
+    )

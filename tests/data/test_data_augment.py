@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from src.config.schema.data import AugmentConfig
-from src.data.augment import GREY, apply, build_eval_transform, build_train_transform, rand_augment_ops
+from src.data.augment import (
+    GREY,
+    Recipe,
+    apply,
+    build_eval_transform,
+    eval_recipe,
+    rand_augment_ops,
+    remaining_steps,
+    train_recipe,
+)
 
 NONE = AugmentConfig(crop_min_scale=1.0, flip=0.0)
 LIGHT = AugmentConfig(crop_min_scale=0.5, flip=0.5)
@@ -26,49 +35,53 @@ def image():
     return np.kron(coarse, np.ones((12, 12, 1), np.uint8))
 
 
-def names(transform: A.Compose) -> list[str]:
-    return [type(step).__name__ for step in transform.transforms]
+def names(cfg: AugmentConfig) -> list[str]:
+    return [type(step).__name__ for step in remaining_steps(cfg)]
 
 
-def test_build_train_transform__steps_of_strength_zero_are_left_out():
-    assert names(build_train_transform(NONE, 64)) == ["Resize"]
-    assert names(build_train_transform(LIGHT, 64)) == ["RandomResizedCrop", "HorizontalFlip"]
-    assert names(build_train_transform(SEED, 64)) == ["Resize", "HorizontalFlip", "ColorJitter"]
-    assert names(build_train_transform(STRONG, 64)) == [
-        "RandomResizedCrop",
-        "HorizontalFlip",
-        "ColorJitter",
-        "RandomOrder",
-        "CoarseDropout",
-    ]
+def shown(recipe: Recipe, image: np.ndarray, *, key: tuple[int, ...] = (0, 0)) -> np.ndarray:
+    """One image as a batch of one."""
+    size = (image.shape[1], image.shape[0])
+    out = np.empty((recipe.image_size, recipe.image_size, 3), np.uint8)
+    views = recipe.views([key], np.array([size])) if recipe.views else None
+    recipe.paint(image, views, 0, out, key=key, size=size, original=True)
+    return out
+
+
+def train(cfg: AugmentConfig, image: np.ndarray, side: int, *, seed: tuple[int, ...]) -> np.ndarray:
+    return shown(train_recipe(cfg, side, seed=seed[0]), image, key=seed[1:])
+
+
+def test_remaining_steps__only_what_is_not_crop_flip_brightness_or_contrast():
+    assert names(NONE) == names(LIGHT) == names(SEED) == []
+    assert names(STRONG) == ["ColorJitter", "RandomOrder", "CoarseDropout"]
 
 
 @pytest.mark.parametrize("cfg", [NONE, LIGHT, SEED, STRONG])
 @pytest.mark.parametrize("shape", [(96, 120), (120, 96), (40, 200), (9, 7)])
 def test_train_transform__uint8_square_for_any_image(cfg, shape):
     source = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    out = apply(build_train_transform(cfg, 64), source, seed=(0, 0, 0))
+    out = train(cfg, source, 64, seed=(0, 0, 0))
     assert out.shape == (64, 64, 3)
     assert out.dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_apply__a_function_of_seed_epoch_and_row_alone(image, name):
-    one, other = build_train_transform(RANDOM[name], 64), build_train_transform(RANDOM[name], 64)
+    one, other = train_recipe(RANDOM[name], 64, seed=3), train_recipe(RANDOM[name], 64, seed=3)
     keys = [(3, epoch, row) for epoch in range(3) for row in range(6)]
-    forwards = {key: apply(one, image, seed=key) for key in keys}
+    forwards = {key: shown(one, image, key=key[1:]) for key in keys}
     np.random.seed(1)  # noqa: NPY002
     random.seed(1)
     for key in reversed(keys):
-        np.testing.assert_array_equal(apply(other, image, seed=key), forwards[key])
+        np.testing.assert_array_equal(shown(other, image, key=key[1:]), forwards[key])
 
 
 @pytest.mark.parametrize("name", ["light", "strong"])
 @pytest.mark.parametrize("part", ["seed", "epoch", "row"])
 def test_apply__differs_between_seeds_epochs_and_rows(image, name, part):
-    transform = build_train_transform(RANDOM[name], 64)
     keys = [tuple(i if part == field else 5 for field in ("seed", "epoch", "row")) for i in range(12)]
-    assert len({apply(transform, image, seed=key).tobytes() for key in keys}) >= 11
+    assert len({train(RANDOM[name], image, 64, seed=key).tobytes() for key in keys}) >= 11
 
 
 @pytest.mark.parametrize("index", range(len(rand_augment_ops(0.5))))
@@ -97,10 +110,10 @@ def test_rand_augment_ops__magnitude_zero_of_the_geometric_ones_changes_nothing(
 def test_apply__steps_draw_independently():
     """With one seed per step instead of one stream for all, small crops would also be the flipped ones."""
     ramp = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], (200, 1, 3))
-    transform = build_train_transform(AugmentConfig(crop_min_scale=0.2, crop_max_ratio=1.0, flip=0.5), 64)
+    cfg, side = AugmentConfig(crop_min_scale=0.2, crop_max_ratio=1.0, flip=0.5), 64
     flipped, width = [], []
     for row in range(400):
-        line = apply(transform, ramp, seed=(0, 0, row))[32, :, 0].astype(int)
+        line = train(cfg, ramp, side, seed=(0, 0, row))[32, :, 0].astype(int)
         flipped.append(line[0] > line[-1])
         width.append(abs(line[-1] - line[0]))
     assert 0.4 < np.mean(flipped) < 0.6
@@ -110,10 +123,10 @@ def test_apply__steps_draw_independently():
 def test_train_transform__crop_scale_spans_its_range_evenly():
     ramp = np.zeros((200, 200, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(200)[None], np.arange(200)[:, None]
-    transform = build_train_transform(AugmentConfig(crop_min_scale=0.25, crop_max_ratio=1.0, flip=0.0), 100)
+    cfg = AugmentConfig(crop_min_scale=0.25, crop_max_ratio=1.0, flip=0.0)
     scales, centres = [], []
     for row in range(500):
-        out = apply(transform, ramp, seed=(1, 0, row)).astype(float)
+        out = train(cfg, ramp, 100, seed=(1, 0, row)).astype(float)
         side = (out[50, -1, 0] - out[50, 0, 0]) / 99 * 100
         scales.append((side / 200) ** 2)
         centres.append(out[50, 50, :2])
@@ -126,8 +139,8 @@ def test_train_transform__crop_scale_spans_its_range_evenly():
 
 def test_train_transform__brightness_spans_its_range():
     grey = np.full((32, 32, 3), 100, np.uint8)
-    transform = build_train_transform(AugmentConfig(crop_min_scale=1.0, flip=0.0, brightness=0.3), 32)
-    means = [apply(transform, grey, seed=(0, 0, row)).mean() for row in range(300)]
+    cfg, side = AugmentConfig(crop_min_scale=1.0, flip=0.0, brightness=0.3), 32
+    means = [train(cfg, grey, side, seed=(0, 0, row)).mean() for row in range(300)]
     assert 69 <= min(means) < 73
     assert 127 < max(means) <= 130.5
     assert np.mean(means) == pytest.approx(100, abs=3)
@@ -135,8 +148,8 @@ def test_train_transform__brightness_spans_its_range():
 
 def test_train_transform__cutout_is_one_grey_square(image):
     cfg = AugmentConfig(crop_min_scale=1.0, flip=0.0, cutout=1.0, cutout_size=0.5)
-    out = apply(build_train_transform(cfg, 64), image, seed=(0, 0, 0))
-    plain = apply(build_train_transform(NONE, 64), image)
+    out = train(cfg, image, 64, seed=(0, 0, 0))
+    plain = train(NONE, image, 64, seed=(0, 0, 0))
     changed = (out != plain).any(2)
     rows, columns = np.nonzero(changed)
     assert (out[changed] == np.uint8(GREY)).all()
@@ -167,6 +180,18 @@ def test_eval_transform__shrinking_averages(resize):
     board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
     out = apply(build_eval_transform(resize, 64), board)
     np.testing.assert_allclose(out.astype(int), 128, atol=2)
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+@pytest.mark.parametrize("shape", [(96, 120), (120, 96), (40, 200)])
+def test_eval_recipe__of_a_cache_shows_what_that_of_the_files_shows(image, resize, shape):
+    """The centre may lie half a pixel beside; a smooth picture does not show it."""
+    height, width = shape
+    smooth = np.stack([np.indices(shape)[0] * 250 / height, np.indices(shape)[1] * 250 / width, np.full(shape, 9)], 2)
+    smooth = smooth.astype(np.uint8)
+    one = shown(eval_recipe(resize, 48, original=False), smooth)
+    other = shown(eval_recipe(resize, 48), smooth)
+    assert np.abs(one.astype(int) - other).max() <= 250 / 40 + 1
 
 
 def test_augment__import_does_not_ask_the_network():

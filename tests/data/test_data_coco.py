@@ -2,8 +2,10 @@
 
 import json
 import logging
+import mmap
 import os
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from src.config.schema.data import READERS
 from src.data import coco_cache
 from src.data.coco import CocoIndex, load_index
 from src.data.errors import DataError, ImageError
@@ -108,6 +111,49 @@ def test_load_index__equals_pycocotools_on_real_coco(tmp_path: Path, split: str)
     for _ in ("built", "cached"):
         index = load_index(annotations, image_dir=root / split, cache_dir=tmp_path)
         assert_equals_pycocotools(index, annotations)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_load_index__both_readers_agree_label_by_label(tmp_path: Path, seed: int) -> None:
+    path = write(tmp_path / "instances.json", random_document(np.random.default_rng(seed)))
+    assert_same_labels(path, tmp_path)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not COCO_REAL, reason="COCO_REAL names no folder with real COCO data")
+@pytest.mark.parametrize("split", ["train2017", "val2017"])
+def test_load_index__both_readers_agree_on_real_coco(tmp_path: Path, split: str) -> None:
+    assert_same_labels(Path(COCO_REAL or "") / "annotations" / f"instances_{split}.json", tmp_path)
+
+
+def assert_same_labels(annotations: Path, tmp_path: Path) -> None:
+    """Every field; annotations of an image in the order of the file. Once more from the cache of each."""
+    for _ in range(2):
+        one, other = (
+            load_index(annotations, image_dir=None, cache_dir=tmp_path / "both", reader=reader) for reader in READERS
+        )
+        assert one.fingerprint == other.fingerprint
+        assert one.class_names == other.class_names
+        for field in fields(CocoIndex):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+    assert len(list((tmp_path / "both").iterdir())) == 2
+
+
+def test_load_index__pycocotools_prints_nothing_and_finds_what_we_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = document()
+    content["annotations"][1]["id"] = content["annotations"][0]["id"]
+    path = write(tmp_path / "instances.json", content)
+    with pytest.raises(DataError, match=r"duplicate ids in annotations; data\.reader=msgspec names them"):
+        load_index(path, image_dir=None, cache_dir=tmp_path, reader="pycocotools")
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"pycocotools cannot read it .*; data.reader=msgspec says where"):
+        load_index(path, image_dir=None, cache_dir=tmp_path, reader="pycocotools")
+    write(path, {"images": []})
+    with pytest.raises(DataError, match="no annotations, categories"):
+        load_index(path, image_dir=None, cache_dir=tmp_path, reader="pycocotools")
+    assert capsys.readouterr().out == ""
 
 
 def test_load_index__class_idx_is_rank_of_category_id(tmp_path: Path) -> None:
@@ -380,6 +426,40 @@ def test_cache__changed_size_is_rebuilt_even_at_the_same_time(cached: tuple[Path
     annotations.write_text(annotations.read_text(encoding="utf-8").replace("toothbrush", "comb"), encoding="utf-8")
     os.utime(annotations, ns=(time_ns, time_ns))
     assert reload(annotations).class_names[2] == "comb"
+
+
+def test_cache__digest_is_compared_once_per_modification_time(
+    cached: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotations, builds = cached
+    path = next((annotations.parent / "cache").iterdir())
+    hashed: list[int] = []
+    sha256 = coco_cache.hashlib.sha256
+
+    def counting(content: Any = b"") -> Any:
+        hashed.append(len(content))
+        return sha256(content)
+
+    monkeypatch.setattr(coco_cache.hashlib, "sha256", counting)
+    large = path.stat().st_size - 32
+    reload(annotations)
+    assert large not in hashed
+    shift_time(path, 60)
+    for _ in range(3):
+        assert reload(annotations).image_ids.tolist() == [7, 42, 900]
+    assert hashed.count(large) == 1
+    assert builds == []
+
+
+def test_cache__arrays_are_mapped_and_cannot_be_written(cached: tuple[Path, list[str]]) -> None:
+    index = reload(cached[0])
+    for array in (index.image_ids, index.widths, index.name_bytes, index.ann_class, index.ann_crowd):
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        assert isinstance(base.obj, mmap.mmap)
+        assert not array.flags.writeable
+        assert array.ctypes.data % array.itemsize == 0
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign"])

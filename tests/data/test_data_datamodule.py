@@ -8,8 +8,11 @@ import torch
 
 from src.config.schema.data import AugmentConfig, CocoConfig, SampleConfig
 from src.config.schema.training import DebugConfig
+from src.data.cache_choice import store_spec
 from src.data.datamodule import MultiLabelDataModule
 from src.data.errors import DataError, ImageError
+from src.data.store import store_folder
+from src.data.store_build import build_store
 from src.data.synthetic import TOY_CLASSES, ensure_sample
 
 TRAIN_IMAGES, VAL_IMAGES, SIZE = 96, 24, 32
@@ -22,7 +25,7 @@ def cache(tmp_path_factory):
     return folder
 
 
-def make(cache, *, seed=1, workers=0, debug=None, augment=None, **data) -> MultiLabelDataModule:
+def make(cache, /, *, seed=1, workers=0, debug=None, augment=None, **data) -> MultiLabelDataModule:
     settings = {
         "train_images": TRAIN_IMAGES,
         "val_images": VAL_IMAGES,
@@ -42,7 +45,7 @@ def make(cache, *, seed=1, workers=0, debug=None, augment=None, **data) -> Multi
     )
 
 
-def ready(cache, **options) -> MultiLabelDataModule:
+def ready(cache, /, **options) -> MultiLabelDataModule:
     module = make(cache, **options)
     module.setup("fit")
     return module
@@ -335,6 +338,69 @@ def test_image_error__ends_a_run_with_its_own_type(tmp_path):
     skipping = module(on_error="skip")
     skipped = torch.cat([batch["skipped"] for batch in skipping.train_dataloader()])
     assert [skipping.path("train", row).name for row in skipped.tolist()] == [broken["file_name"]]
+
+
+def prepared(cache, kind, **options) -> MultiLabelDataModule:
+    """A module that reads a cache, which is written first."""
+    module = ready(cache, cache=kind, **options)
+    spec = store_spec(module._data, module._augment)
+    folder = store_folder(module.source.train_annotations, cache, spec)
+    index = module._of("train").index
+    build_store(index, module.source.train_images, folder, spec, workers=1)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["raw", "jpeg", "device"])
+def test_cache__same_batches_for_any_number_of_workers_and_from_any_start(cache, kind):
+    alone = prepared(cache, kind).train_dataloader()
+    alone.batch_sampler.set_epoch(2)
+    expected = list(alone)
+    for workers in (0, 2):
+        module = prepared(cache, kind, workers=workers)
+        module.resume_at(2, 3)
+        assert_same(expected[3:], module.train_dataloader())
+
+
+def test_cache__device_gives_batches_with_the_pixels_of_the_raw_cache(cache):
+    raw, device = prepared(cache, "raw"), prepared(cache, "device")
+    for loader_of in (MultiLabelDataModule.train_dataloader, lambda module: module.val_dataloader()[0]):
+        for one, ticket in zip(loader_of(raw), loader_of(device), strict=True):
+            other = device.on_after_batch_transfer(ticket, 0)
+            assert one.keys() == other.keys()
+            assert (one["image"].int() - other["image"].int()).abs().max() <= 2
+            assert other["image"].is_contiguous(memory_format=torch.channels_last)
+            assert all(torch.equal(one[key], other[key]) for key in one if key != "image")
+
+
+def test_cache__final_scores_and_val_come_from_the_files(cache):
+    module, plain = prepared(cache, "jpeg"), ready(cache)
+    for split in ("holdout", "val"):
+        assert_same(plain.eval_loader(split), module.eval_loader(split))
+    module.val_curve = plain.val_curve = True
+    assert_same(plain.val_dataloader()[1], module.val_dataloader()[1])
+
+
+def test_cache__not_prepared_is_an_error_with_the_command(cache):
+    module = ready(cache, cache="raw", cache_side=40)
+    with pytest.raises(DataError, match=r"1 of 1 shards are missing .*; python -m src\.prepare"):
+        module.train_dataloader()
+
+
+def test_cache__device_refuses_what_it_does_not_do(cache):
+    module = prepared(cache, "device", augment=AugmentConfig(rand_ops=1))
+    with pytest.raises(DataError, match=r"data\.cache=device: crop, flip, brightness and contrast"):
+        module.train_dataloader()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_cache__lightning_trains_from_the_device(cache, tmp_path, workers):
+    module = prepared(cache, "device", workers=workers)
+    fed = fit(tmp_path, module, max_epochs=2)
+    reference = ready(cache)
+    loader = reference.train_dataloader()
+    for epoch in range(2):
+        reference.train_order.set_epoch(epoch)
+        assert [batch for at, batch in fed if at == epoch] == rows(loader)
 
 
 def test_setup__val_with_other_classes_is_an_error(tmp_path):

@@ -7,10 +7,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.config.schema.data import AugmentConfig
-from src.data.augment import build_eval_transform, build_train_transform
+from src.data.augment import eval_recipe, train_recipe
 from src.data.coco import CocoIndex
-from src.data.dataset import BatchLoader, MultiLabelDataset, collate, make_collate
+from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
 from src.data.errors import ImageError
+from src.data.frames import FileFrames
 from src.data.order import EpochBatchSampler
 
 SIZE, NUM_IMAGES = 48, 14
@@ -47,18 +48,19 @@ def make_index() -> CocoIndex:
 def make_dataset(folder, rows=None, **changes) -> MultiLabelDataset:
     rows = np.array([row for row in range(NUM_IMAGES) if row != 3] if rows is None else rows)
     targets = np.random.default_rng(1).integers(0, 2, (len(rows), 3), np.uint8)
-    transform = build_train_transform(AugmentConfig(), SIZE)
-    options = {"rows": rows, "targets": targets, "transform": transform, "seed": 5, "max_pixels": 10**6, **changes}
-    return MultiLabelDataset(make_index(), folder, **options)
+    recipe = train_recipe(AugmentConfig(), SIZE, seed=5)
+    options = {"rows": np.array(rows), "targets": targets, "recipe": recipe, "on_error": "raise", **changes}
+    index = make_index()
+    return MultiLabelDataset(index, FileFrames(index, folder, max_pixels=10**6), **options)
 
 
-def loader(dataset, *, workers=0, on_error="raise", epoch=0, batch_size=4) -> BatchLoader:
+def loader(dataset, *, workers=0, epoch=0, batch_size=4) -> BatchLoader:
     order = EpochBatchSampler(len(dataset), batch_size, seed=2, shuffle=True, drop_last=False)
     order.set_epoch(epoch)
     return BatchLoader(
         dataset,
         batch_sampler=order,
-        collate_fn=make_collate(image_size=SIZE, on_error=on_error),
+        collate_fn=as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
     )
@@ -71,41 +73,69 @@ def assert_same(one, other):
 
 
 def test_getitem__row_of_the_split_not_of_the_index(folder):
-    dataset = make_dataset(folder, rows=[5, 2], transform=build_eval_transform("squash", SIZE), seed=None)
-    sample = dataset[(0, 1)]
-    assert (sample.row, sample.image_id) == (1, 114)
-    assert sample.image.shape == (SIZE, SIZE, 3)
-    assert dataset.path(1) == folder / "2.png"
+    dataset = make_dataset(folder, rows=[5, 2], recipe=eval_recipe("squash", SIZE))
+    batch = dataset[(0, 1)]
+    assert (batch["row"].tolist(), batch["image_id"].tolist()) == ([1], [114])
+    assert batch["image"].shape == (1, 3, SIZE, SIZE)
     assert len(dataset) == 2
 
 
-def test_getitem__augmentation_differs_between_epochs_and_rows(folder):
+def test_getitem__augmentation_differs_between_epochs_rows_and_repeats(folder):
     dataset = make_dataset(folder, rows=[5, 5])
-    drawn = [dataset[key].image.tobytes() for key in [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1)]]
-    assert len(set(drawn)) == 5
-    assert dataset[(1, 0)].image.tobytes() == drawn[1]
+    keys = [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (0, 0, 1)]
+    drawn = [dataset[key]["image"].numpy().tobytes() for key in keys]
+    assert len(set(drawn)) == len(keys)
+    assert dataset[(1, 0)]["image"].numpy().tobytes() == drawn[1]
+
+
+def test_getitems__each_image_is_what_it_is_alone(folder):
+    """What an image becomes does not depend on the batch it comes in."""
+    dataset = make_dataset(folder)
+    keys = [(0, 3), (4, 0, 2), (1, 7)]
+    batch = dataset.__getitems__(keys)
+    for i, key in enumerate(keys):
+        assert torch.equal(dataset[key]["image"][0], batch["image"][i])
 
 
 def test_getitem__size_is_checked_against_the_annotations(folder):
     dataset = make_dataset(folder, rows=[5])
     dataset._index.heights[5] = 44
-    assert "annotations say 60x44" in dataset[(0, 0)].image.reason
+    assert "annotations say 60x44" in dataset[(0, 0)].reason
     dataset._index.heights[5] = 0
-    assert not isinstance(dataset[(0, 0)].image, ImageError)
+    assert dataset[(0, 0)]["image"].shape[0] == 1
 
 
-def test_collate__shapes_dtypes_and_memory_format(folder):
+def test_getitems__shapes_dtypes_and_memory_format(folder):
     dataset = make_dataset(folder)
-    samples = [dataset[(0, row)] for row in (4, 0, 7)]
-    batch = collate(samples, image_size=SIZE)
+    batch = dataset.__getitems__([(0, row) for row in (4, 0, 7)])
     assert batch["image"].shape == (3, 3, SIZE, SIZE)
     assert batch["image"].dtype == batch["target"].dtype == torch.uint8
     assert batch["image"].is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(batch["image"][1].permute(1, 2, 0), torch.from_numpy(samples[1].image))
     assert batch["row"].tolist() == [4, 0, 7]
-    assert batch["image_id"].tolist() == [sample.image_id for sample in samples]
     assert torch.equal(batch["target"], torch.from_numpy(dataset._targets[[4, 0, 7]]))
     assert batch["skipped"].tolist() == []
+
+
+def test_getitems__half_size_decoding_only_where_the_crop_stays_large_enough(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    photo = cv2.resize(rng.integers(0, 256, (8, 10, 3), np.uint8), (200, 160), interpolation=cv2.INTER_CUBIC)
+    for row in range(NUM_IMAGES):
+        cv2.imwrite(str(tmp_path / f"{row}.png"), photo)  # OpenCV goes by the content, not by the name
+        (tmp_path / f"{row}.png").write_bytes(cv2.imencode(".jpg", photo)[1].tobytes())
+    asked = []
+    read = FileFrames.read
+    monkeypatch.setattr(FileFrames, "read", lambda self, at, *, half: asked.append(half) or read(self, at, half=half))
+    for side, may_halve, expected in [(80, True, True), (86, True, False), (80, False, False)]:
+        cfg = AugmentConfig(crop_min_scale=1.0)
+        dataset = make_dataset(tmp_path, rows=[0], recipe=train_recipe(cfg, side, seed=5, may_halve=may_halve))
+        dataset._index.widths[0], dataset._index.heights[0] = 200, 160
+        whole = make_dataset(tmp_path, rows=[0], recipe=train_recipe(cfg, side, seed=5))
+        whole._index.widths[0], whole._index.heights[0] = 200, 160
+        image = dataset[(0, 0)]["image"].int()
+        assert asked.pop() is expected
+        difference = (image - whole[(0, 0)]["image"].int()).abs().float()
+        assert difference.mean() < 2
+        assert (difference.max() == 0) is not expected or difference.max() < 20
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -150,8 +180,8 @@ def test_loader__raise_names_file_reason_and_image_id(folder, workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loader__skip_leaves_the_broken_out_and_names_them(folder, workers):
-    dataset = make_dataset(folder, rows=range(NUM_IMAGES))
-    batches = list(loader(dataset, workers=workers, on_error="skip"))
+    dataset = make_dataset(folder, rows=range(NUM_IMAGES), on_error="skip")
+    batches = list(loader(dataset, workers=workers))
     assert torch.cat([batch["skipped"] for batch in batches]).tolist() == [3]
     seen = torch.cat([batch["row"] for batch in batches])
     assert sorted(seen.tolist()) == [row for row in range(NUM_IMAGES) if row != 3]
@@ -160,7 +190,7 @@ def test_loader__skip_leaves_the_broken_out_and_names_them(folder, workers):
 
 
 def test_loader__a_batch_of_broken_images_only_is_empty_but_shaped(folder):
-    (batch,) = loader(make_dataset(folder, rows=[3, 3]), on_error="skip")
+    (batch,) = loader(make_dataset(folder, rows=[3, 3], on_error="skip"))
     assert batch["image"].shape == (0, 3, SIZE, SIZE)
     assert batch["target"].shape == (0, 3)
     assert batch["image_id"].dtype == batch["row"].dtype == torch.int64

@@ -17,6 +17,13 @@ def save(path: Path, value: int, side: int = 40) -> Path:
     return path
 
 
+def files(paths: list[Path], *, on_error: str, max_pixels: int) -> FileDataset:
+    transform = build_eval_transform("squash", 8)
+    return FileDataset(
+        paths, num_classes=5, transform=transform, image_size=8, max_pixels=max_pixels, on_error=on_error
+    )
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     save(tmp_path / "b.PNG", 20)
@@ -48,10 +55,8 @@ def test_find_images__nothing_there_is_an_error_with_the_path(tmp_path: Path) ->
 def test_file_loader__files_in_order_broken_ones_by_row(photos: Path, num_workers: int) -> None:
     (photos / "a" / "broken.jpg").write_bytes(b"")
     paths = find_images(photos)
-    dataset = FileDataset(paths, num_classes=5, transform=build_eval_transform("squash", 8), max_pixels=10_000)
-    batches = file_loader(
-        dataset, batch_size=3, image_size=8, on_error="skip", num_workers=num_workers, pin_memory=False
-    )
+    dataset = files(paths, on_error="skip", max_pixels=10_000)
+    batches = file_loader(dataset, batch_size=3, num_workers=num_workers, pin_memory=False)
     first, second = list(batches)
     assert (first["image_id"].tolist(), first["skipped"].tolist()) == ([1, 2], [0])
     assert [paths[row].name for row in (0, 1, 2)] == ["broken.jpg", "c.jpeg", "x.jpg"]
@@ -61,9 +66,7 @@ def test_file_loader__files_in_order_broken_ones_by_row(photos: Path, num_worker
 
 
 def test_file_loader__raises_the_first_broken_image_with_its_path(photos: Path) -> None:
-    dataset = FileDataset(
-        find_images(photos), num_classes=1, transform=build_eval_transform("squash", 8), max_pixels=40 * 40 - 1
-    )
-    batches = file_loader(dataset, batch_size=3, image_size=8, on_error="raise", num_workers=0, pin_memory=False)
+    dataset = files(find_images(photos), on_error="raise", max_pixels=40 * 40 - 1)
+    batches = file_loader(dataset, batch_size=3, num_workers=0, pin_memory=False)
     with pytest.raises(ImageError, match=r"c\.jpeg: 40x40 pixels are more than data\.max_pixels=1599"):
         list(batches)

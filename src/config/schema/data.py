@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 from src.config.schema.rules import require, require_choice
 
+CACHES = ("none", "jpeg", "raw", "device", "auto")
+READERS = ("msgspec", "pycocotools")
 SAMPLERS = ("uniform", "class_aware", "repeat_factor")
 
 
@@ -35,6 +37,14 @@ class DataConfig:
     """raise | skip a broken image; skipped images are counted and named."""
     max_pixels: int = 100_000_000
     """Largest image, width x height in pixels, that is decoded at all."""
+    half_decode: bool = True
+    """Training decodes a JPEG at half its size where its crop then still has about image_size pixels each way."""
+    cache: str = "none"
+    """none | jpeg | raw | device | auto: train from prepared images (docs/data-path.md); auto says what and why."""
+    cache_side: int = 0
+    """Side (jpeg: short side) of prepared images, pixels; 0 takes image_size, or 8/7 of it where augment crops."""
+    reader: str = "msgspec"
+    """msgspec (typed, streaming) | pycocotools (the reference, slow); both give the same labels."""
     limit: int = 0
     """Use only this many training images (seeded choice); 0 uses all."""
     sampler: str = "uniform"
@@ -57,6 +67,10 @@ class DataConfig:
         require_choice("data.resize", self.resize, ("squash", "crop"))
         require_choice("data.on_error", self.on_error, ("raise", "skip"))
         require_choice("data.sampler", self.sampler, SAMPLERS)
+        require_choice("data.cache", self.cache, CACHES)
+        require_choice("data.reader", self.reader, READERS)
+        side_ok = self.cache_side == 0 or 32 <= self.cache_side <= 2048
+        require(side_ok, "data.cache_side", self.cache_side, "must lie in 32..2048; 0 chooses by image_size and crop")
         share_ok = 0 < self.repeat_threshold <= 1
         require(share_ok, "data.repeat_threshold", self.repeat_threshold, "must lie in (0, 1]: a share of the images")
 

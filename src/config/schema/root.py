@@ -142,6 +142,18 @@ class EvaluateConfig:
 
 
 @dataclass(slots=True, kw_only=True)
+class PrepareConfig:
+    """Verify, index and cache a data set."""
+
+    verify: bool = False
+    """Compare the digest of every shard that is there, also of those that look untouched."""
+    cache_dir: str = "data/cache"
+    """Where indexes, prepared images and the built-in sample are cached."""
+    data: DataConfig = MISSING
+    augment: AugmentConfig = MISSING
+
+
+@dataclass(slots=True, kw_only=True)
 class DescribeConfig:
     """Report on a data set: imbalance, label health, image health."""
 

@@ -20,7 +20,7 @@ from src.config.schema.optim import (
     SGDConfig,
 )
 from src.config.schema.predict import PredictConfig
-from src.config.schema.root import DescribeConfig, EvaluateConfig, TrainConfig
+from src.config.schema.root import DescribeConfig, EvaluateConfig, PrepareConfig, TrainConfig
 from src.config.schema.sweep import StudyConfig, SweepConfig
 from src.config.schema.thresholds import ThresholdsConfig
 from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfig, TrainerConfig
@@ -30,6 +30,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "describe": DescribeConfig,
+    "prepare": PrepareConfig,
     "compare": CompareConfig,
     "study": StudyConfig,
     "sweep": SweepConfig,

@@ -1,0 +1,77 @@
+"""Where the pixels of an image come from: its file, or a cache prepared from the files."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.coco import CocoIndex
+from src.data.errors import ImageError
+from src.data.images import image_size, read_image
+
+
+class Frames(Protocol):
+    """Pixels by row of the index."""
+
+    original: bool
+    """Whether the pixels are those of the files; a cache's were shrunk before."""
+
+    def size(self, at: int) -> tuple[int, int]:
+        """Width and height of the original file.
+
+        Raises:
+            ImageError: it cannot be told.
+        """
+
+    def read(self, at: int, *, half: bool) -> NDArray[np.uint8]:
+        """RGB, uint8 [H, W, 3], the whole image, at a scale of the source's choice.
+
+        Args:
+            at: row of the index.
+            half: half the size is enough.
+
+        Raises:
+            ImageError: the image cannot be used.
+        """
+
+
+class FileFrames:
+    """The image files themselves."""
+
+    original = True
+
+    def __init__(self, index: CocoIndex, image_dir: Path, *, max_pixels: int) -> None:
+        """Choose the folder.
+
+        Args:
+            index: file names and the sizes that the files should have.
+            image_dir: folder of the images.
+            max_pixels: largest image that is decoded.
+        """
+        self._index = index
+        self._image_dir = image_dir
+        self._max_pixels = max_pixels
+
+    def size(self, at: int) -> tuple[int, int]:
+        """As annotated; where the annotations do not say, from the file's header."""
+        return claimed_size(self._index, at) or image_size(self._path(at))
+
+    def read(self, at: int, *, half: bool) -> NDArray[np.uint8]:
+        """Decode the file; see ``read_image``."""
+        expected = claimed_size(self._index, at)
+        return read_image(self._path(at), expected=expected, max_pixels=self._max_pixels, half=half)
+
+    def _path(self, at: int) -> Path:
+        return self._image_dir / self._index.file_name(at)
+
+
+def claimed_size(index: CocoIndex, at: int) -> tuple[int, int] | None:
+    """Width and height by the annotations; None where they do not say."""
+    width, height = int(index.widths[at]), int(index.heights[at])
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def named(error: ImageError, index: CocoIndex, at: int) -> ImageError:
+    """The error with COCO's number of the image."""
+    return ImageError(error.path, f"{error.reason} (image id {int(index.image_ids[at])})")

@@ -1,0 +1,101 @@
+"""From pixels and a view to the network's input, by OpenCV, without a copy more than needed.
+
+Pixels of an original file that are shrunk are averaged over areas, as albumentations does (``area_for_downscale``).
+Pixels that were shrunk before (a prepared cache, a JPEG decoded at half its size) have been averaged then; the rest is
+bilinear, which takes a sixth of the time.
+"""
+
+import cv2
+import numpy as np
+import stringzilla
+from numpy.typing import NDArray
+
+from src.data.views import Views
+
+Image = NDArray[np.uint8]
+
+_GREY = np.array([0.299, 0.587, 0.114])
+"""ITU-R BT.601, as OpenCV's and torchvision's grey."""
+_LEVELS = np.arange(256, dtype=np.float32)
+
+
+def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, size: tuple[int, int], original: bool) -> None:
+    """Write view ``at`` of an image into ``out_SSC``.
+
+    Args:
+        pixels_HWC: RGB, the whole image at any scale, its aspect kept or not.
+        views: boxes in pixels of the original.
+        at: which of the views.
+        out_SSC: contiguous, uint8 [S, S, 3].
+        size: width and height of the original.
+        original: the pixels are the file's own, not shrunk before.
+    """
+    height, width = pixels_HWC.shape[:2]
+    left, top, right, bottom = scaled_box(views.boxes_B4[at], size, (width, height))
+    crop = pixels_HWC[top:bottom, left:right]
+    flip = bool(views.flips_B[at])
+    side = out_SSC.shape[0]
+    if crop.shape[:2] != (side, side):
+        shrinks = max(crop.shape[:2]) > side
+        how = cv2.INTER_AREA if original and shrinks else cv2.INTER_LINEAR
+        cv2.resize(crop, (side, side), dst=out_SSC, interpolation=how)
+        if flip:
+            cv2.flip(out_SSC, 1, dst=out_SSC)
+    elif flip:
+        cv2.flip(crop, 1, dst=out_SSC)
+    else:
+        np.copyto(out_SSC, crop)
+    adjust(
+        out_SSC,
+        brightness=float(views.brightness_B[at]),
+        contrast=float(views.contrast_B[at]),
+        contrast_first=bool(views.contrast_first_B[at]),
+    )
+
+
+def scaled_box(box_4: NDArray[np.int64], size: tuple[int, int], scaled: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box of an image of ``size`` in a copy of it that is ``scaled``, in whole pixels, at least one each way."""
+    left, top, right, bottom = box_4.tolist()
+    if scaled == size:
+        return left, top, right, bottom
+    x_scale, y_scale = scaled[0] / size[0], scaled[1] / size[1]
+    left, top = min(round(left * x_scale), scaled[0] - 1), min(round(top * y_scale), scaled[1] - 1)
+    return left, top, max(round(right * x_scale), left + 1), max(round(bottom * y_scale), top + 1)
+
+
+def adjust(image_HWC: Image, *, brightness: float, contrast: float, contrast_first: bool) -> None:
+    """Brightness and contrast in place, as torchvision and albumentations define them.
+
+        brightness: v -> b v;   contrast: v -> c v + (1 - c) m,   m the mean grey of the image as it then is,
+
+    both cut to 0..255 and without their fraction. Each is a table of 256 levels; the two are one table where the mean
+    is needed before the change of brightness.
+    """
+    if brightness != 1 and not (contrast_first and contrast != 1):
+        _translate(image_HWC, _brighter(_LEVELS, brightness))
+    if contrast != 1:
+        table = _contrasted(_LEVELS, contrast, mean_grey(image_HWC))
+        both = contrast_first and brightness != 1
+        _translate(image_HWC, _brighter(table, brightness) if both else table)
+
+
+def mean_grey(image_HWC: Image) -> float:
+    """Mean grey of an RGB image, 0..255."""
+    return float(_GREY @ np.array(cv2.mean(image_HWC)[:3]))
+
+
+def _brighter(levels: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    return _levels(levels * np.float32(factor))
+
+
+def _contrasted(levels: NDArray[np.float32], factor: float, mean: float) -> NDArray[np.float32]:
+    return _levels(levels * np.float32(factor) + np.float32((1 - factor) * mean))
+
+
+def _levels(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.floor(np.minimum(np.maximum(values, 0, out=values), 255, out=values), out=values)
+
+
+def _translate(image_HWC: Image, levels: NDArray[np.float32]) -> None:
+    """Replace every value by its level, in place; in a third of the time of ``cv2.LUT``."""
+    stringzilla.translate(image_HWC.data, levels.astype(np.uint8).data, inplace=True)

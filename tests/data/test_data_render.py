@@ -1,0 +1,96 @@
+"""Rendering against albumentations, with the same parameters."""
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+from albumentations.augmentations.pixel import functional as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.data.render import adjust, render, scaled_box
+from src.data.views import Views, plain_views
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (12, 16, 3), np.uint8)
+    noise = rng.integers(-20, 20, (180, 240, 3))
+    smooth = cv2.resize(coarse, (240, 180), interpolation=cv2.INTER_CUBIC)
+    return np.clip(smooth + noise, 0, 255).astype(np.uint8)
+
+
+def view(box: tuple[int, int, int, int], *, flip: bool = False) -> Views:
+    one = np.ones(1)
+    return Views(np.array([box]), np.array([flip]), one, one, np.array([False]))
+
+
+def rendered(pixels: np.ndarray, views: Views, *, size: tuple[int, int], original: bool) -> np.ndarray:
+    out = np.full((SIDE, SIDE, 3), 77, np.uint8)
+    render(pixels, views, 0, out, size=size, original=original)
+    return out
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("box", [(0, 0, 240, 180), (31, 7, 200, 171), (10, 10, 50, 40), (5, 6, 69, 70), (0, 0, 1, 180)])
+def test_render__of_an_original_is_bit_for_bit_what_albumentations_makes(photo, box, flip) -> None:
+    steps = [A.Crop(*box), A.Resize(SIDE, SIDE, interpolation=cv2.INTER_LINEAR, area_for_downscale="image")]
+    expected = A.Compose([*steps, A.HorizontalFlip(p=float(flip))])(image=photo)["image"]
+    np.testing.assert_array_equal(rendered(photo, view(box, flip=flip), size=(240, 180), original=True), expected)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_render__of_a_prepared_copy_shows_the_same_part(photo, flip) -> None:
+    """A mark in the original is found at the same place of the result, to a pixel."""
+    marked = np.zeros_like(photo)
+    marked[80:90, 100:110] = 255
+    squashed = cv2.resize(marked, (96, 96), interpolation=cv2.INTER_AREA)
+    views = view((40, 20, 200, 160), flip=flip)
+    places = []
+    for pixels, original in ((marked, True), (squashed, False)):
+        out = rendered(pixels, views, size=(240, 180), original=original)[..., 0].astype(float)
+        places.append([(np.indices(out.shape)[axis] * out).sum() / out.sum() for axis in (0, 1)])
+    np.testing.assert_allclose(places[0], places[1], atol=1)
+
+
+def test_render__a_copy_of_the_right_size_is_not_resampled(photo) -> None:
+    copy = np.ascontiguousarray(photo[:SIDE, :SIDE])
+    views = plain_views(np.array([[0, 0, 240, 180]]))
+    np.testing.assert_array_equal(rendered(copy, views, size=(240, 180), original=False), copy)
+
+
+@given(
+    size=st.tuples(st.integers(1, 3000), st.integers(1, 3000)), side=st.integers(1, 600),
+    u=st.tuples(*[st.floats(0, 1, exclude_max=True)] * 4),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_scaled_box__is_never_empty_and_never_outside(size, side, u) -> None:
+    left, top = int(u[0] * size[0]), int(u[1] * size[1])
+    right, bottom = left + 1 + int(u[2] * (size[0] - left - 1)), top + 1 + int(u[3] * (size[1] - top - 1))
+    x0, y0, x1, y1 = scaled_box(np.array([left, top, right, bottom]), size, (side, side))
+    assert 0 <= x0 < x1 <= side
+    assert 0 <= y0 < y1 <= side
+
+
+@pytest.mark.parametrize("contrast_first", [False, True])
+@pytest.mark.parametrize("brightness", [0.0, 0.7, 1.0, 1.3, 2.0])
+@pytest.mark.parametrize("contrast", [0.1, 0.8, 1.0, 1.2, 2.0])
+@pytest.mark.parametrize("level", ["dark", "middle", "bright"])
+def test_adjust__within_a_level_of_albumentations(photo, brightness, contrast, contrast_first, level) -> None:
+    """The mean grey is not rounded pixel by pixel here, which may carry a value over to the next level."""
+    image = {"dark": photo // 3, "middle": photo, "bright": 255 - photo // 3}[level]
+    steps = [
+        lambda x: reference.adjust_brightness_torchvision(x, brightness),
+        lambda x: reference.adjust_contrast_torchvision(x, contrast),
+    ]
+    expected = image
+    for step in reversed(steps) if contrast_first else steps:
+        expected = step(expected)
+    found = np.ascontiguousarray(image.copy())
+    adjust(found, brightness=brightness, contrast=contrast, contrast_first=contrast_first)
+    difference = np.abs(found.astype(int) - expected)
+    assert difference.max() <= np.ceil(max(1, brightness if contrast_first else 1))
+    assert (difference > 0).mean() < 0.1
