@@ -84,7 +84,9 @@ class Finding:
     def from_json(cls, content: dict[str, Any]) -> "Finding":
         """The values again; the statistics follow from them."""
         names = ("row", "what", "peer", "unit", "rule", "target", "note")
-        return cls(**{name: content[name] for name in names}, ours=tuple(content["ours"]), peers=tuple(content["peers"]))
+        return cls(
+            **{name: content[name] for name in names}, ours=tuple(content["ours"]), peers=tuple(content["peers"])
+        )
 
 
 def seconds(turns: Turns, clock: str) -> dict[str, Any]:

@@ -29,7 +29,9 @@ class Settings:
 
     def dumps(self) -> str:
         """As JSON."""
-        return json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()})
+        return json.dumps(
+            {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        )
 
     @classmethod
     def loads(cls, text: str) -> "Settings":

@@ -104,4 +104,3 @@ class _Reference(torch.utils.data.Dataset[Any]):
 
         with Image.open(self.paths[index]) as image:
             return self.transform(image.convert("RGB")), index
-

@@ -1,8 +1,8 @@
 """What Lightning and our callbacks add to a training step.
 
-Both sides run the same step (forward in uint8, loss, backward, AdamW, one-cycle schedule) on the same batches in memory. Ours
-has around it what a run has: Lightning's loop, weight averaging, counting of training scores, the watch over numerics,
-records, checkpoints, signals, the seeding of dropout. Its time is that from the end of its third step to the end of its last.
+Both sides run the same step (uint8 images, forward, loss, backward, AdamW, one-cycle schedule) on the same batches in
+memory. Ours has around it what a run has: Lightning's loop, weight averaging, counting of training scores, the watch
+over numerics, records, checkpoints, signals, the seeding of dropout. Timed from the end of the third step on.
 """
 
 import time
@@ -129,8 +129,8 @@ def _ours(model: Classifier, batches: Sequence[Batch], steps: int) -> Spent:
         watched = [EMA(0.9), TrimBeforeFork(), WatchNumerics(), records, checkpoint, StopOnSignal(checkpoint), timer]
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=1, callbacks=watched, plugins=[AtomicCheckpointIO()], logger=[],
-            num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-            default_root_dir=folder,
+            num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False, default_root_dir=folder,
         )  # fmt: skip
         trainer.fit(task, _Repeat(batches, steps + WARMUP), [_Repeat(batches, 1)])
     return timer.spent
