@@ -35,8 +35,9 @@ def _ours(root: Path, folder: Path, size: int) -> Spent:
     with tempfile.TemporaryDirectory(dir=folder) as fresh:  # no index from the turn before
         return run_process(
             python(
-                "-m", "src.train", "data=coco2017", f"data.root={root}", f"data.image_size={size}", "data.batch_size=32",
-                "trainer.max_epochs=1", "callbacks.progress=none", f"output_dir={fresh}/out", f"cache_dir={fresh}/cache",
+                "-m", "src.train", "data=coco2017", f"data.root={root}", f"data.image_size={size}",
+                "data.batch_size=32", "trainer.max_epochs=1", "callbacks.progress=none",
+                f"output_dir={fresh}/out", f"cache_dir={fresh}/cache",
             )
         )  # fmt: skip
 

@@ -12,7 +12,7 @@ PEER = "torchmetrics: exact AP, F1, PR curves"
 
 
 def measure_epoch_end(settings: Settings) -> list[Finding]:
-    """Ours is all that the task does (some twenty scores, thresholds, a standard error); the peer's is AP, F1, best F1."""
+    """Ours is all that the task does (twenty scores, thresholds, a standard error); the peer's is AP, F1, best F1."""
     from src.run.assembly import tuned_f1
 
     torch.set_num_threads(1)
