@@ -92,7 +92,7 @@ def _scene(random: np.random.Generator) -> NDArray[np.uint8]:
         inside = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < radius**2
         image[inside] = 0.4 * image[inside] + 0.6 * random.uniform(0, 255, 3)
     noisy = image + random.normal(0, 4, image.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)
 
 
 def _pink(random: np.random.Generator, exponent: float) -> NDArray[np.float64]:
@@ -100,4 +100,4 @@ def _pink(random: np.random.Generator, exponent: float) -> NDArray[np.float64]:
     frequency[0, 0] = np.inf
     spectrum = np.fft.rfft2(random.normal(size=(_HEIGHT, _WIDTH))) / frequency**exponent
     field: NDArray[np.float64] = np.fft.irfft2(spectrum, s=(_HEIGHT, _WIDTH))
-    return field / field.std()
+    return np.asarray(field / field.std())

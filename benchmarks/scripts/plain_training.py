@@ -26,13 +26,9 @@ class Model(pl.LightningModule):
         super().__init__()
         self.network = models.mobilenet_v2(num_classes=num_classes)
         self.loss = torch.nn.BCEWithLogitsLoss()
-        self.metrics = torch.nn.ModuleDict(
-            {
-                "mAP": tm.MultilabelAveragePrecision(num_classes),
-                "f1_macro": tm.MultilabelF1Score(num_classes),
-                "f1_micro": tm.MultilabelF1Score(num_classes, average="micro"),
-            }
-        )
+        self.mean_ap = tm.MultilabelAveragePrecision(num_classes)
+        self.f1_macro = tm.MultilabelF1Score(num_classes)
+        self.f1_micro = tm.MultilabelF1Score(num_classes, average="micro")
         self.train_f1 = tm.MultilabelF1Score(num_classes, average="micro")
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:  # noqa: ARG002  Lightning's signature
@@ -49,7 +45,8 @@ class Model(pl.LightningModule):
         """Metrics over the epoch."""
         images, targets = batch
         logits = self.network(images)
-        for name, metric in self.metrics.items():
+        for name in ("mean_ap", "f1_macro", "f1_micro"):
+            metric = getattr(self, name)
             metric.update(logits, targets)
             self.log(f"val_{name}", metric)
 

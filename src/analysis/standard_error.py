@@ -22,6 +22,7 @@ from src.analysis.decision_metrics import Floats
 from src.analysis.decisions import by_threshold
 
 MANY_IMAGES = 10_000
+HALF = 0.5
 RESAMPLES = 100
 
 Thresholds = tuple[float, Floats]
@@ -62,15 +63,8 @@ def jackknife_error(
     if objective == "map":
         slopes_N = _map_slopes(scores_NC, truth_NC)
     else:
-        slope, threshold = {
-            "f1_micro": (_micro_slopes, 0.5),
-            "of1": (_micro_slopes, 0.5),
-            "f1_macro": (_macro_slopes, 0.5),
-            "cf1": (_cf1_slopes, 0.5),
-            "f1_micro_tuned": (_micro_slopes, thresholds[0]),
-            "f1_macro_tuned": (_macro_slopes, thresholds[1]),
-        }[objective]
-        slopes_N = slope(by_threshold(scores_NC, threshold), truth_NC)
+        tuned: dict[str, float | Floats] = {"f1_micro_tuned": thresholds[0], "f1_macro_tuned": thresholds[1]}
+        slopes_N = _SLOPES[objective](by_threshold(scores_NC, tuned.get(objective, HALF)), truth_NC)
     return float(np.sqrt((slopes_N**2).sum()))
 
 
@@ -163,3 +157,13 @@ def _cf1_slopes(decided_NC: NDArray[np.bool_], truth_NC: NDArray[np.bool_]) -> F
         weight_C = 2 * other**2 / (cp + cr) ** 2 * present_C / np.maximum(whole_C, 1)
         slopes_N += hits_NC @ weight_C - part_NC @ (weight_C * tp_C / np.maximum(whole_C, 1))
     return slopes_N
+
+
+_SLOPES = {
+    "f1_micro": _micro_slopes,
+    "of1": _micro_slopes,
+    "f1_micro_tuned": _micro_slopes,
+    "f1_macro": _macro_slopes,
+    "f1_macro_tuned": _macro_slopes,
+    "cf1": _cf1_slopes,
+}

@@ -153,7 +153,8 @@ def _every_key(config_name: str) -> frozenset[str]:
     keys = {field.name for field in fields(root)}
     for node in fields(root):
         variants = [schema for path, schema in SCHEMAS.items() if path.partition("/")[0] == node.name]
-        variants += [node.type] if is_dataclass(node.type) else []
+        if isinstance(node.type, type) and is_dataclass(node.type):
+            variants.append(node.type)
         keys |= {f"{node.name}.{field.name}" for schema in variants for field in fields(schema)}
         keys -= {node.name} if variants else set()
     return frozenset(keys)

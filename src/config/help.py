@@ -36,13 +36,12 @@ def help_text(config_name: str, config: DictConfig, *, usage: str) -> str:
         schema = OmegaConf.get_type(parent)
         value = "???" if OmegaConf.is_missing(parent, name) else parent[name]
         shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        doc = attribute_docs(schema).get(name, "") if inspect.isclass(schema) else ""
+        doc = attribute_docs(schema).get(name, "") if isinstance(schema, type) else ""
         lines.append(f"  {f'{key}={shown}':<40} {doc}")
     lines += ["", "--cfg job prints the composed configuration, -m sweeps over comma-separated values."]
     return "\n".join(lines)
 
 
-@cache
 def attribute_docs(schema: type) -> dict[str, str]:
     """First line of each attribute docstring of a dataclass, its bases included."""
     docs: dict[str, str] = {}
