@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: setup train test lint notebooks clean
+.PHONY: setup train test lint bench notebooks clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -30,6 +30,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/execute.py $(ARGS)

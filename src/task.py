@@ -88,7 +88,7 @@ class MultiLabelTask(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed this step's dropout."""
         words = (self.info.seed, self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
+        _seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1), self.device)
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor | None:
         """Loss of one batch; None where every image of it was broken and skipped."""
@@ -184,6 +184,17 @@ class MultiLabelTask(pl.LightningModule):
 
     def _note_skipped(self, split: str, batch: Mapping[str, Tensor]) -> None:
         self.skipped.update((split, row) for row in batch["skipped"].tolist())
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """As ``torch.manual_seed`` for the generators that a step on ``device`` draws from.
+
+    ``torch.manual_seed`` also notes the seed, each time with a formatted stack trace, for every kind of device that was
+    never used: 0.22 ms of CPU time (more below a deep stack) where this takes 0.002; medians of 5 x 300 calls.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _prefixed(split: str, metrics: Mapping[str, float]) -> dict[str, float]:

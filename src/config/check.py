@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,13 @@ class Rejected:
     reason: str = ""
 
 
-def problems(
-    config_name: str, overrides: Sequence[str], *, multirun: bool = False, allow_missing: bool = False
-) -> list[str]:
+def problems(config_name: str, overrides: Sequence[str], *, multirun: bool = False) -> list[str]:
     """All that is wrong with a command line.
 
     Args:
         config_name: primary config in conf/.
         overrides: Hydra overrides as typed.
         multirun: expand sweeps, and check every job.
-        allow_missing: do not ask for keys that must be given.
 
     Returns:
         One line per problem; empty where every job composes and passes its range checks.
@@ -58,8 +56,19 @@ def problems(
     found: dict[str, None] = {}
     with _hydra():
         for job in _jobs(overrides) if multirun else [list(overrides)]:
-            found |= dict.fromkeys(_job_problems(config_name, job, multirun, allow_missing))
+            found |= dict.fromkeys(_job_problems(config_name, job, multirun, allow_missing=False)[1])
     return list(found)
+
+
+def composed(config_name: str, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """The configuration of one job without the overrides that are wrong, and what is wrong with them.
+
+    Keys that must be given may be missing.
+    """
+    if unparsable := [line for text in overrides if (line := _parse_problem(text))]:
+        return DictConfig({}), unparsable
+    with _hydra():
+        return _job_problems(config_name, list(overrides), multirun=False, allow_missing=True)
 
 
 def _hydra() -> AbstractContextManager[None]:
@@ -102,8 +111,11 @@ def _jobs(overrides: Sequence[str]) -> list[list[str]]:
     return BasicSweeper.split_arguments(parsed, None)[0]
 
 
-def _job_problems(config_name: str, overrides: list[str], multirun: bool, allow_missing: bool) -> list[str]:
-    kept, rejected = list(overrides), list[Rejected]()
+def _job_problems(
+    config_name: str, overrides: list[str], multirun: bool, allow_missing: bool
+) -> tuple[DictConfig, list[str]]:
+    rejected = [Rejected(text, key, "key") for text in overrides if (key := _unknown_key(config_name, text))]
+    kept = [text for text in overrides if text not in {item.override for item in rejected}]
     while True:
         try:
             config = compose(config_name, kept)
@@ -111,7 +123,7 @@ def _job_problems(config_name: str, overrides: list[str], multirun: bool, allow_
         except (HydraException, OmegaConfBaseException) as error:
             culprit = _blame(error, kept)
             if culprit is None:
-                return [str(error).splitlines()[0]]
+                return DictConfig({}), [str(error).splitlines()[0]]
             kept.remove(culprit.override)
             rejected.append(culprit)
     failed_groups = {item.key for item in rejected if item.kind == "group"}
@@ -120,7 +132,31 @@ def _job_problems(config_name: str, overrides: list[str], multirun: bool, allow_
     told = [item for item in rejected if item.kind == "group" or item.key.partition(".")[0] not in failed_groups]
     lines = [_explain(item, known, multirun) for item in told]
     others = _unknown_additions(config) or _range_problems(config, allow_missing or bool(failed_groups))
-    return lines + [line for line in others if re.split(r"[.:=]", line)[0] not in failed_groups]
+    return config, lines + [line for line in others if re.split(r"[.:=]", line)[0] not in failed_groups]
+
+
+def _unknown_key(config_name: str, override: str) -> str | None:
+    """The key of an override that no variant of any group has: Hydra would have to compose everything to find it."""
+    key = override.partition("=")[0]
+    if not re.fullmatch(r"[a-z]\w*(\.\w+)*", key) or key.startswith("hydra.") or key in groups():
+        return None
+    known = _every_key(config_name)
+    within_or_around = (name for name in known if key.startswith(f"{name}.") or name.startswith(f"{key}."))
+    return None if key in known or any(within_or_around) else key
+
+
+@cache
+def _every_key(config_name: str) -> frozenset[str]:
+    """Keys of an entry point's configuration, whichever variants are chosen."""
+    root = SCHEMAS[{"config": "train", "sweep": "study"}.get(config_name, config_name)]
+    keys = {field.name for field in fields(root)}
+    for node in fields(root):
+        variants = [schema for path, schema in SCHEMAS.items() if path.partition("/")[0] == node.name]
+        if isinstance(node.type, type) and is_dataclass(node.type):
+            variants.append(node.type)
+        keys |= {f"{node.name}.{field.name}" for schema in variants for field in fields(schema)}
+        keys -= {node.name} if variants else set()
+    return frozenset(keys)
 
 
 def _blame(error: Exception, overrides: Sequence[str]) -> Rejected | None:

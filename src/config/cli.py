@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.config.check import CONF_DIR, problems
+from src.config.check import CONF_DIR, composed, problems
 from src.config.help import help_text
 from src.config.schema.errors import Interrupted, UserError
 from src.config.store import register
@@ -78,8 +78,9 @@ def _as_key(word: str) -> str:
 
 
 def _help(config_name: str, overrides: Sequence[str], usage: str) -> str:
-    _refuse(problems(config_name, overrides, allow_missing=True))
-    return help_text(config_name, overrides, usage=usage)
+    config, lines = composed(config_name, overrides)
+    _refuse(lines)
+    return help_text(config_name, config, usage=usage)
 
 
 def _refuse(lines: Sequence[str]) -> None:

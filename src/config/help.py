@@ -2,27 +2,25 @@
 
 import ast
 import inspect
-import textwrap
+import sys
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from src.config.check import CONF_DIR, flatten, groups
+from src.config.check import flatten, groups
 from src.config.schema.variants import SCHEMAS
 
 
-def help_text(config_name: str, overrides: Sequence[str], *, usage: str) -> str:
+def help_text(config_name: str, config: DictConfig, *, usage: str) -> str:
     """The help page of an entry point.
 
     Args:
         config_name: primary config in conf/.
-        overrides: shown as composed with these, e.g. ``loss=focal``.
+        config: as ``check.composed`` gives it; its values are shown.
         usage: first lines, with examples.
     """
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose(config_name, list(overrides))
     lines = [usage.strip(), ""]
     variants = set(SCHEMAS.values())
     chosen = [name for name in groups() if name in config and OmegaConf.get_type(config[name]) in variants]
@@ -38,7 +36,7 @@ def help_text(config_name: str, overrides: Sequence[str], *, usage: str) -> str:
         schema = OmegaConf.get_type(parent)
         value = "???" if OmegaConf.is_missing(parent, name) else parent[name]
         shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-        doc = attribute_docs(schema).get(name, "") if inspect.isclass(schema) else ""
+        doc = attribute_docs(schema).get(name, "") if isinstance(schema, type) else ""
         lines.append(f"  {f'{key}={shown}':<40} {doc}")
     lines += ["", "--cfg job prints the composed configuration, -m sweeps over comma-separated values."]
     return "\n".join(lines)
@@ -49,9 +47,15 @@ def attribute_docs(schema: type) -> dict[str, str]:
     docs: dict[str, str] = {}
     for base in reversed(schema.__mro__):
         if base.__module__.startswith("src."):
-            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-            docs |= _string_after_field(body.body) if isinstance(body, ast.ClassDef) else {}
+            docs |= _string_after_field(_classes(base.__module__)[base.__name__])
     return docs
+
+
+@cache
+def _classes(module: str) -> dict[str, list[ast.stmt]]:
+    """Bodies of a module's classes; the whole file is parsed once instead of for each class of it."""
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _string_after_field(body: Sequence[ast.stmt]) -> dict[str, str]:

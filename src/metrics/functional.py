@@ -61,11 +61,10 @@ def check_scores(scores_NC: Tensor, targets_NC: Tensor) -> None:
         raise MetricError(f"scores {tuple(scores_NC.shape)}: nothing to score")
     if scores_NC.dtype != torch.float32:
         raise MetricError(f"scores are {scores_NC.dtype}: expected float32, torch.sigmoid(logits.float())")
-    if num_invalid := int(count_invalid(scores_NC)):
-        low, high = scores_NC.min().item(), scores_NC.max().item()
-        raise MetricError(
-            f"{num_invalid} scores outside [0, 1] ({low:g}..{high:g}): pass torch.sigmoid(logits.float())"
-        )
+    low, high = scores_NC.min().item(), scores_NC.max().item()
+    if not (low >= 0 and high <= 1):  # nan where there is one
+        found = f"{int(count_invalid(scores_NC))} scores outside [0, 1] ({low:g}..{high:g})"
+        raise MetricError(f"{found}: pass torch.sigmoid(logits.float())")
     if not ((targets_NC == 0) | (targets_NC == 1)).all():
         raise MetricError("targets must be 0 or 1: an image has a class or has it not")
 

@@ -1,16 +1,18 @@
 """From a job to its parts: values left open are resolved, then data, model, loss and task are put together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from src.analysis.bootstrap import resample
+from src.analysis.decisions import by_threshold, count_decisions, f1_macro, f1_micro
 from src.analysis.imbalance import groups
 from src.analysis.sampling import expected_counts
+from src.analysis.standard_error import standard_error
 from src.analysis.thresholds import DEFAULT_SHRINK, fit_thresholds
 from src.config.schema.data import AutoConfig, CocoConfig, DataConfig, SampleConfig
 from src.config.schema.model import ModelConfig
@@ -19,16 +21,13 @@ from src.config.schema.variants import variant_name
 from src.data.datamodule import MultiLabelDataModule
 from src.data.source import locate
 from src.losses.build import build_loss
-from src.metrics.functional import score_report
 from src.models.build import build_model
 from src.models.classifier import Classifier
 from src.run.hardware import Hardware
-from src.runfolder import Predictions
 from src.task import MultiLabelTask, TaskInfo
 
 SAMPLE_SIZE, SAMPLE_EPOCHS = 96, 10
 PHOTO_SIZE, PHOTO_EPOCHS = 224, 15
-ERROR_RESAMPLES = 100
 
 
 def resolve(config: TrainConfig) -> None:
@@ -126,22 +125,18 @@ def without_start_weights(model_cfg: ModelConfig) -> ModelConfig:
     return type(model_cfg)(**values)
 
 
-def tuned_f1(scores_NC: np.ndarray, targets_NC: np.ndarray, *, class_names: Any, objective: str) -> dict[str, float]:
+def tuned_f1(
+    scores_NC: NDArray[np.float32], targets_NC: NDArray[np.uint8], *, class_names: Sequence[str], objective: str
+) -> dict[str, float]:
     """Micro-F1 at the best global threshold and macro-F1 at per-class ones, fitted on these very scores.
 
     And under ``<objective>_se`` the objective's standard error, over images, by which epochs are told apart.
     """
     thresholds = fit_thresholds(scores_NC, targets_NC, class_names=class_names, shrink=DEFAULT_SHRINK)
     cuts = (thresholds.global_, thresholds.per_class)
-    resampled = resample(scores_NC, targets_NC, cuts, resamples=ERROR_RESAMPLES, seed=0, level=0.95)
-    error = float(resampled.headline[objective][1:].std())
-    found = Predictions(scores_NC, targets_NC, np.arange(len(scores_NC)), class_names)
-    return at_thresholds(found, thresholds) | {f"{objective}_se": error}
-
-
-def at_thresholds(predictions: Predictions, thresholds: Any) -> dict[str, float]:
-    """``f1_micro_tuned`` at the global threshold and ``f1_macro_tuned`` at the per-class ones."""
-    scores_NC, targets_NC = torch.from_numpy(predictions.scores), torch.from_numpy(predictions.targets)
-    micro = score_report(scores_NC, targets_NC, threshold=thresholds.global_)["f1_micro"]
-    macro = score_report(scores_NC, targets_NC, threshold=torch.from_numpy(thresholds.per_class))["f1_macro"]
-    return {"f1_micro_tuned": micro, "f1_macro_tuned": macro}
+    micro, macro = (count_decisions(by_threshold(scores_NC, cut), targets_NC) for cut in cuts)
+    return {
+        "f1_micro_tuned": f1_micro(micro),
+        "f1_macro_tuned": f1_macro(macro),
+        f"{objective}_se": standard_error(scores_NC, targets_NC, cuts, objective=objective),
+    }

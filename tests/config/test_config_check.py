@@ -3,10 +3,13 @@
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
+from hydra import compose
 
-from src.config.check import CONF_DIR, groups, problems
+from src.config import check
+from src.config.check import CONF_DIR, composed, flatten, groups, problems
 from src.config.cli import entry
 from src.config.help import attribute_docs, help_text
 from src.config.schema.loss import FocalConfig
@@ -79,6 +82,29 @@ def test_problems__unknown_choice_does_not_blame_its_keys() -> None:
     assert len(problems("config", ["loss=focl", "loss.gamma=2"])) == 1
 
 
+def test_problems__a_mistyped_key_costs_one_composition(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed_with: list[list[str]] = []
+
+    def counted(config_name: str, overrides: list[str]) -> Any:
+        composed_with.append(list(overrides))
+        return compose(config_name, overrides)
+
+    monkeypatch.setattr(check, "compose", counted)
+    found = problems("config", ["loss.gama=2", "lr=1", "trainer.epochs=3", "data.batch_size=-1"])
+    assert len(found) == 4
+    assert composed_with == [["data.batch_size=-1"]]
+
+
+def test_every_key__holds_all_keys_of_all_entries() -> None:
+    """A key missing here would be refused although it exists."""
+    for name in ("config", "evaluate", "describe", "compare", "sweep"):
+        known = check._every_key(name)
+        leaves = [key for key, _, _ in flatten(composed(name, [])[0]) if not key.startswith("hydra.")]
+        assert leaves
+        assert [key for key in leaves if key not in known and not key.startswith("sweep.space.")] == []
+    assert "loss.gamma" in check._every_key("config")
+
+
 def test_problems__every_job_of_a_sweep_is_checked() -> None:
     found = problems("config", ["loss=bce,focal", "seed=0,-1"], multirun=True)
     assert found == ["seed=-1: must lie in 0..2^31-1"]
@@ -119,7 +145,7 @@ def test_schema__every_field_has_a_docstring(schema: type) -> None:
 
 
 def test_help__lists_groups_keys_defaults_and_docs() -> None:
-    text = help_text("config", ["loss=focal"], usage="usage")
+    text = help_text("config", composed("config", ["loss=focal"])[0], usage="usage")
     assert "loss        asl | bce | focal | soft_f1 | two_way" in text
     assert "loss.gamma=2.0" in text
     assert attribute_docs(FocalConfig)["gamma"] in text

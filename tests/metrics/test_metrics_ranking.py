@@ -49,12 +49,17 @@ def test_average_precisions__neighbouring_floats_are_no_tie() -> None:
     assert average_precision(scores, torch.tensor([1, 0])).item() == 0.5
 
 
-def test_average_precisions__torch_and_numpy_sort_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_average_precisions__packed_and_float_sorts_agree() -> None:
+    """Scores that rank alike, the one kind packed into integers, the other (logits) not."""
     scores = (torch.rand(200, 4, generator=torch.Generator().manual_seed(0)) * 20).round() / 20
     targets = (torch.rand(200, 4, generator=torch.Generator().manual_seed(1)) < 0.2).to(torch.uint8)
-    by_numpy = average_precisions(scores, targets)
-    monkeypatch.setattr("src.metrics.ranking._sorted_rows", lambda rows: rows.sort(dim=1).values)
-    assert torch.equal(average_precisions(scores, targets), by_numpy)
+    torch.testing.assert_close(average_precisions(scores - 2, targets), average_precisions(scores, targets))
+    torch.testing.assert_close(average_precisions(scores.double(), targets), average_precisions(scores, targets))
+
+
+def test_average_precisions__the_sign_of_zero_is_no_difference() -> None:
+    scores, targets = torch.tensor([0.0, -0.0, 0.5]), torch.tensor([1, 0, 0])
+    assert average_precision(scores, targets).item() == pytest.approx(1 / 3)
 
 
 def test_mean_average_precision__leaves_absent_classes_out() -> None:

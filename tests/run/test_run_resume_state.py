@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config.check import composed
 from src.config.help import help_text
 from src.config.schema.errors import UserError
 from src.config.schema.root import Job
@@ -38,5 +39,5 @@ def test_train__mistyped_weights_are_the_users_mistake_and_leave_no_folder(smoke
 
 def test_help__of_evaluate_lists_no_group_it_cannot_choose() -> None:
     register()
-    assert "Groups" not in help_text("evaluate", [], usage="usage")
-    assert "data        auto" in help_text("describe", [], usage="usage")
+    assert "Groups" not in help_text("evaluate", composed("evaluate", [])[0], usage="usage")
+    assert "data        auto" in help_text("describe", composed("describe", [])[0], usage="usage")
