@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src import compare, describe, evaluate, sweep, train
+from src import compare, describe, evaluate, export, sweep, train
 from src.config.check import problems
 from src.config.store import register
 from tests.conftest import ROOT
@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 LONGEST_FILE = 300
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "data").glob("*.md"))]
 CONFIGS = {
-    "train": "config", "evaluate": "evaluate", "describe": "describe", "compare": "compare", "sweep": "sweep",
+    "train": "config", "evaluate": "evaluate", "export": "export", "describe": "describe", "compare": "compare", "sweep": "sweep",
 }  # fmt: skip
 EXAMPLES = {"model.name": "resnet18"}
 """What stands for a placeholder in capitals, where any word does not do."""
@@ -46,7 +46,7 @@ def commands(text: str) -> list[str]:
 
 def documented() -> list[tuple[str, str]]:
     found = [(path.name, line) for path in DOCUMENTS for line in commands(path.read_text())]
-    entries = (train, evaluate, describe, compare, sweep)
+    entries = (train, evaluate, export, describe, compare, sweep)
     found += [(f"{module.__name__} --help", line) for module in entries for line in commands(module.USAGE)]
     return list(dict.fromkeys(found))
 

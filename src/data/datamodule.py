@@ -24,7 +24,7 @@ from src.data.source import Source, locate
 from src.data.split import holdout_split
 from src.data.targets import Selection, select_targets
 
-_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM = 2, 3, 4
+_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM, _CALIBRATION_STREAM = 2, 3, 4, 5
 """Keep random choices that share the run's seed apart (order and augmentation have streams of their own)."""
 
 
@@ -167,8 +167,16 @@ class MultiLabelDataModule(pl.LightningDataModule):
         """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once."""
         return self._eval_loader(split, persistent=False)
 
+    def calibration_loader(self, images: int) -> BatchLoader:
+        """Batches of up to ``images`` images of train, chosen by the seed, with the evaluation resize."""
+        train = self._of("train")
+        chosen = train.take(self._choice(len(train.rows), images, _CALIBRATION_STREAM))
+        return self._loader_in_order(chosen, persistent=False)
+
     def _eval_loader(self, name: str, *, persistent: bool) -> BatchLoader:
-        split = self._of(name)
+        return self._loader_in_order(self._of(name), persistent=persistent)
+
+    def _loader_in_order(self, split: Split, *, persistent: bool) -> BatchLoader:
         order = self._order(split, self._data.eval_batch_size, shuffle=False)
         transform = build_eval_transform(self._data.resize, self._data.image_size)
         return self._loader(split, transform, order, seed=None, persistent=persistent)
