@@ -14,7 +14,8 @@ from tests.conftest import ROOT
 LONGEST_FILE = 300
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "data").glob("*.md"))]
 CONFIGS = {
-    "train": "config", "evaluate": "evaluate", "export": "export", "describe": "describe", "compare": "compare", "sweep": "sweep",
+    "train": "config", "evaluate": "evaluate", "export": "export", "describe": "describe", "compare": "compare",
+    "sweep": "sweep",
 }  # fmt: skip
 EXAMPLES = {"model.name": "resnet18"}
 """What stands for a placeholder in capitals, where any word does not do."""

@@ -8,6 +8,7 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from src.callbacks.checkpoint_io import load_checkpoint
 from src.config.schema.engine import ExportConfig
@@ -33,7 +34,7 @@ INT8_TOLERANCE = 0.02
 def export(wish: ExportConfig) -> tuple[Path, Parity]:
     """Write a run's network as ONNX or ``.pt2``, print a table; the file and how far its answers are off.
 
-    A float32 file answers generated images, in batches of two sizes; an int8 one images of train.
+    A float32 file answers generated patterns, in batches of two sizes; an int8 one images of train.
 
     Raises:
         EngineError: a package is missing, or the file answers otherwise than the network; no file is left then.
@@ -92,12 +93,15 @@ def _write(wish: ExportConfig, model: Classifier, source: Source, hardware: Hard
 
 
 def _images(wish: ExportConfig, source: Source, hardware: Hardware) -> Tensor:
-    """What both are asked: noise, or for int8, whose scales hold for photographs only, images of train."""
+    """What both are asked: coarse patterns, or for int8, whose scales hold for photographs only, images of train.
+
+    Patterns of few large patches, because noise averages out: a network gives nearly one answer to all of it.
+    """
     if wish.precision == "int8":
         return torch.cat(list(calibration(source, hardware, images=PARITY_IMAGES)))
     size = source.config.data.image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (9, 3, size, size), dtype=np.uint8)
-    return torch.from_numpy(pixels)
+    patches = torch.from_numpy(np.random.default_rng(0).uniform(0, 256, (9, 3, 4, 4)))
+    return interpolate(patches, size=size).byte()
 
 
 def _parity(engine: Engine, model: Classifier, images_BCHW: Tensor) -> Parity:
