@@ -38,7 +38,7 @@ def export_program(model: nn.Module, *, image_size: int) -> ExportedProgram:
     network = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.Hardtanh | nn.ReLU):
-            module.inplace = False  # what writes into its input takes twice as long to export
+            module.inplace = False  # a graph has no writes into its inputs
     images_BCHW = torch.zeros(2, 3, image_size, image_size, dtype=torch.uint8)
     return torch.export.export(network, (images_BCHW,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=False)
 
