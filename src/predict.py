@@ -16,6 +16,7 @@ Label images with a finished run, at the thresholds it was given.
   python -m src.predict run=latest input=PHOTOS output=labels.jsonl
   python -m src.predict run=DIR input=photo.jpg output=labels.csv thresholds=global
   python -m src.predict run=best.ckpt input=PHOTOS output=top3.csv thresholds=none top_k=3
+  python -m src.predict run=latest input=PHOTOS output=labels.csv engine=openvino precision=int8
 """
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src import compare, describe, evaluate, predict, prepare, sweep, train
+from src import compare, describe, evaluate, export, predict, prepare, sweep, train
 from src.config.check import problems
 from src.config.store import register
 from tests.conftest import ROOT
@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 LONGEST_FILE = 300
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "data").glob("*.md"))]
 CONFIGS = {
-    "train": "config", "evaluate": "evaluate", "predict": "predict", "describe": "describe", "prepare": "prepare",
-    "compare": "compare", "sweep": "sweep",
+    "train": "config", "evaluate": "evaluate", "predict": "predict", "export": "export", "describe": "describe",
+    "prepare": "prepare", "compare": "compare", "sweep": "sweep",
 }  # fmt: skip
 EXAMPLES = {"model.name": "resnet18"}
 """What stands for a placeholder in capitals, where any word does not do."""
@@ -47,7 +47,7 @@ def commands(text: str) -> list[str]:
 
 def documented() -> list[tuple[str, str]]:
     found = [(path.name, line) for path in DOCUMENTS for line in commands(path.read_text())]
-    entries = (train, evaluate, predict, describe, prepare, compare, sweep)
+    entries = (train, evaluate, predict, export, describe, prepare, compare, sweep)
     found += [(f"{module.__name__} --help", line) for module in entries for line in commands(module.USAGE)]
     return list(dict.fromkeys(found))
 

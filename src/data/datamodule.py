@@ -27,7 +27,7 @@ from src.data.split import holdout_split
 from src.data.store import StoreFrames, open_store, store_folder
 from src.data.targets import Selection, select_targets
 
-_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM = 2, 3, 4
+_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM, _CALIBRATION_STREAM = 2, 3, 4, 5
 """Keep random choices that share the run's seed apart (order and augmentation have streams of their own)."""
 
 
@@ -192,8 +192,16 @@ class MultiLabelDataModule(pl.LightningDataModule):
         """
         return self._eval_loader(split, None, persistent=False)
 
+    def calibration_loader(self, images: int) -> BatchLoader:
+        """Batches of up to ``images`` images of train, chosen by the seed, with the evaluation resize."""
+        train = self._of("train")
+        chosen = train.take(self._choice(len(train.rows), images, _CALIBRATION_STREAM))
+        return self._loader_in_order(chosen, None, persistent=False)
+
     def _eval_loader(self, name: str, frames: Frames | None, *, persistent: bool) -> BatchLoader:
-        split = self._of(name)
+        return self._loader_in_order(self._of(name), frames, persistent=persistent)
+
+    def _loader_in_order(self, split: Split, frames: Frames | None, *, persistent: bool) -> BatchLoader:
         order = self._order(split, self._data.eval_batch_size, shuffle=False)
         recipe = eval_recipe(self._data.resize, self._data.image_size, original=frames is None)
         return self._loader(split, recipe, order, frames, persistent=persistent)

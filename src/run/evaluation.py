@@ -14,16 +14,20 @@ from rich.markup import escape
 from torch import Tensor
 
 from src.analysis.calibration import Calibration
-from src.analysis.thresholds import Thresholds
+from src.analysis.thresholds import MODES, Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
 from src.config.schema.data import CocoConfig, DataConfig
 from src.config.schema.errors import ConfigError
 from src.config.schema.root import EvaluateConfig, TrainConfig
 from src.config.schema.variants import from_plain
 from src.data.folder import FolderSplit, open_folder
+from src.engines.build import torch_engine
+from src.engines.parity import Watched
+from src.models.classifier import Classifier
 from src.process import keep_freed_memory
 from src.report.tables import closing_table, console, metrics_table
 from src.run.assembly import build_data, restore_model
+from src.run.engines import Source, engine_device, run_engine
 from src.run.finish import evaluation_content
 from src.run.hardware import Hardware, choose
 from src.run.judging import Verdict, calibrated, fit, table_rows, verdict
@@ -51,7 +55,8 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     """Score a run; writes evaluation.json, predictions and the report, prints a table.
 
     The run's own data goes into the run folder (``evaluation.json`` for val, ``evaluation_<split>.json`` else); another
-    folder's into ``evaluations/<folder>_<split>/`` below it, the last checkpoint's likewise, or all into ``output``.
+    folder's into ``evaluations/<folder>_<split>/`` below it, the last checkpoint's and other engines' likewise, or all
+    into ``output``.
 
     Raises:
         UserError: no such run, split or data.
@@ -60,13 +65,15 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     run = RunFolder(find_run(wish.run, output_dir=wish.output_dir))
     config = run_config(run)
     config.cache_dir = wish.cache_dir or config.cache_dir
-    hardware = choose(device=wish.device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
-    checkpoint = load_checkpoint(run.best if wish.checkpoint == "best" else run.last)
-    class_names = tuple(checkpoint["stamp"]["class_names"])
-    model = restore_model(config.model, checkpoint["state_dict"], len(class_names))
+    device = engine_device(wish, wish.device)
+    hardware = choose(device=device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
+    model, source = _trained(wish, run, config)
+    class_names = tuple(source.stamp["class_names"])
     fitting = _fitting(wish, run)
     chosen = _other_folder(wish, config, hardware, class_names) if wish.data.root else _own(wish, config, hardware)
-    predictions, skipped = predict(model, chosen.batches, device=hardware.device, class_names=class_names)
+    engine, engine_line = run_engine(model, wish, source, hardware)
+    watched = Watched(engine, torch_engine(model, hardware.device, precision="fp32"))
+    predictions, skipped = predict(watched, chosen.batches, device=hardware.device, class_names=class_names)
     target = RunFolder(_output(wish, run, chosen))
     target.path.mkdir(parents=True, exist_ok=True)
     target.write_predictions(wish.split, predictions)
@@ -86,10 +93,21 @@ def evaluate(wish: EvaluateConfig) -> dict[str, Any]:
     content |= {"absent_classes": list(chosen.absent_classes), "skipped_images": len(skipped)}
     content |= {"thresholds": thresholds.to_json()}
     calibration, errors = _calibrate(wish, run, target, predictions)
+    cuts = {mode: thresholds.at(mode) for mode in MODES}
     content |= {"calibration": errors}
+    content |= {"engine": {"line": engine_line, "name": engine.name, "precision": engine.precision}}
+    content["engine"] |= {"parity": watched.parity(thresholds=cuts).to_json() if engine.differs else None}
     written = _write(wish, run, target, chosen, predictions, given, content, calibration)
     _print(content, given, written)
     return content
+
+
+def _trained(wish: EvaluateConfig, run: RunFolder, config: TrainConfig) -> tuple[Classifier, Source]:
+    """The network of the checkpoint asked for, and where it comes from."""
+    path = run.best if wish.checkpoint == "best" else run.last
+    checkpoint = load_checkpoint(path)
+    source = Source(run=run, config=config, checkpoint=path, stamp=checkpoint["stamp"])
+    return restore_model(config.model, checkpoint["state_dict"], len(source.stamp["class_names"])), source
 
 
 def _fitting(wish: EvaluateConfig, run: RunFolder) -> Predictions | None:
@@ -215,9 +233,11 @@ def _output(wish: EvaluateConfig, run: RunFolder, chosen: Input) -> Path:
     """The run folder holds what belongs to its own data and thresholds; everything else stands below it."""
     if wish.output:
         return Path(wish.output)
-    if wish.checkpoint == "best" and not wish.data.root and not wish.fit:
+    plain = wish.engine == "torch" and wish.precision == "fp32"
+    if wish.checkpoint == "best" and not wish.data.root and not wish.fit and plain:
         return run.path
     parts = [chosen.name, *(["last"] if wish.checkpoint == "last" else []), *([f"fit_{wish.fit}"] if wish.fit else [])]
+    parts += [] if plain else [f"{wish.engine}-{wish.precision}"]
     return run.path / "evaluations" / "_".join(parts)
 
 
@@ -239,6 +259,19 @@ def _threshold_notes(given: Verdict) -> list[str]:
     return notes
 
 
+def _engine_notes(engine: Mapping[str, Any]) -> list[str]:
+    parity = engine["parity"]
+    if parity is None:
+        return []
+    flipped = ", ".join(f"{count} at the {name} thresholds" for name, count in parity["flipped"].items())
+    return [
+        f"{engine['line']}; beside torch in fp32, {parity['images']} images: logits differ by "
+        f"{parity['logit_mean']:.2g} (mean), {parity['logit_max']:.2g} (largest) of {parity['logit_scale']:.1f}, "
+        f"probabilities by {parity['probability_mean']:.2g}, {parity['probability_max']:.2g}",
+        f"decisions that come out otherwise, of {parity['decisions']}: {flipped.replace('_', ' ')}",
+    ]
+
+
 def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) -> None:
     title = (
         f"{content['num_images']:,} images of {content['split']}, data {content['data']}; "
@@ -248,6 +281,7 @@ def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) 
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
     notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
     notes += _threshold_notes(given)
+    notes += _engine_notes(content["engine"])
     if calibration:
         before, after = calibration["before"], calibration["after"]
         notes.append(

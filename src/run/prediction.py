@@ -23,10 +23,14 @@ from src.data.augment import build_eval_transform
 from src.data.errors import ImageError
 from src.data.files import FileDataset, file_loader, find_images
 from src.data.images import read_image
+from src.engines.build import BuiltEngine, torch_engine
+from src.engines.folding import fold_batch_norms
 from src.models.classifier import Classifier
 from src.process import keep_freed_memory
 from src.report.tables import console
 from src.run.assembly import restore_model
+from src.run.engines import Source, engine_device, run_engine
+from src.run.evaluation import run_config
 from src.run.hardware import Hardware, choose
 from src.run.scoring import predict
 from src.runfolder import RunFolder, find_run, replacing
@@ -44,6 +48,8 @@ class Handover:
     resize: str
     thresholds: Thresholds | None
     calibration: Calibration | None
+    source: Source | None
+    """The run it belongs to; None of a checkpoint alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +75,10 @@ def predict_files(wish: PredictConfig) -> Labelled:
         raise ConfigError(f"output={output}: no folder {output.parent}")
     keep_freed_memory()
     given = _handover(wish)
-    hardware = choose(device=wish.device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
-    scores_NC, errors = _scores(given, paths, wish, hardware)
+    device = engine_device(wish, wish.device)
+    hardware = choose(device=device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
+    engine, engine_line = _engine(given, wish, hardware)
+    scores_NC, errors = _scores(given, engine, paths, wish, hardware)
     shown_NC = given.calibration.apply(scores_NC) if given.calibration else scores_NC
     found = Labelled(
         [str(path.relative_to(place)) if place.is_dir() else str(path) for path in paths],
@@ -81,7 +89,7 @@ def predict_files(wish: PredictConfig) -> Labelled:
     )
     with replacing(output, "w") as file:
         (_write_csv if output.suffix.lower() == ".csv" else _write_jsonl)(file, found)
-    _print(found, output)
+    _print(found, engine_line if engine.differs else "", output)
     return found
 
 
@@ -128,7 +136,24 @@ def _handover(wish: PredictConfig) -> Handover:
         stamp["resize"],
         Thresholds.from_json(kept, class_names=names) if kept else None,
         _calibration(folder, names) if wish.calibrated else None,
+        Source(run=folder, config=run_config(folder), checkpoint=file, stamp=stamp) if folder else None,
     )
+
+
+def _engine(given: Handover, wish: PredictConfig, hardware: Hardware) -> tuple[BuiltEngine, str]:
+    """What computes the network, and a line on it.
+
+    Raises:
+        ConfigError: an engine that keeps its graph in a run folder, for a checkpoint alone.
+    """
+    if given.source:
+        return run_engine(given.model, wish, given.source, hardware)
+    if wish.engine not in ("torch", "folded"):
+        raise ConfigError(f"engine={wish.engine}: keeps its graph in the run folder; run=FOLDER, or engine=folded")
+    model = given.model.eval().to(hardware.device)
+    network = fold_batch_norms(model) if wish.engine == "folded" else model
+    run = torch_engine(network, hardware.device, precision=wish.precision)
+    return BuiltEngine(wish.engine, wish.precision, run), f"engine {wish.engine}, {wish.precision} (asked for)"
 
 
 def _calibration(folder: RunFolder | None, class_names: Sequence[str]) -> Calibration:
@@ -139,7 +164,7 @@ def _calibration(folder: RunFolder | None, class_names: Sequence[str]) -> Calibr
 
 
 def _scores(
-    given: Handover, paths: Sequence[Path], wish: PredictConfig, hardware: Hardware
+    given: Handover, engine: BuiltEngine, paths: Sequence[Path], wish: PredictConfig, hardware: Hardware
 ) -> tuple[NDArray[np.float32], dict[int, str]]:
     """Scores float32 [N, C], zeros in the rows of broken images, and what is wrong with those."""
     names = given.class_names
@@ -157,7 +182,7 @@ def _scores(
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
     )
-    found, skipped = predict(given.model, batches, device=hardware.device, class_names=names)
+    found, skipped = predict(engine, batches, device=hardware.device, class_names=names)
     scores_NC = np.zeros((len(paths), len(names)), np.float32)
     scores_NC[found.image_ids] = found.scores
     return scores_NC, {row: _reason(paths[row], wish.data.max_pixels) for row in skipped}
@@ -202,7 +227,7 @@ def _write_csv(file: Any, found: Labelled) -> None:
         table.writerow([name, ";".join(labels), error or "", *columns])
 
 
-def _print(found: Labelled, output: Path) -> None:
+def _print(found: Labelled, engine_line: str, output: Path) -> None:
     whole = np.array([row not in found.errors for row in range(len(found.names))])
     counts_C = found.decisions_NC[whole].sum(axis=0)
     total = int(whole.sum())
@@ -215,6 +240,8 @@ def _print(found: Labelled, output: Path) -> None:
             table.add_row(escape(found.class_names[class_idx]), f"{counts_C[class_idx]:,}")
     screen = console()
     screen.print(table)
+    if engine_line:
+        screen.print(engine_line, markup=False)
     if found.errors:
         screen.print(f"{len(found.errors)} broken images skipped; their errors stand in the output", markup=False)
     screen.print(f"written to {output}", markup=False)

@@ -1,6 +1,6 @@
 """Scores of a whole split, in float32, whatever precision the run trained in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,17 +12,22 @@ from src.runfolder import Predictions
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], *, device: str, class_names: Sequence[str]
+    model: nn.Module | Callable[[Tensor], Tensor],
+    batches: Iterable[Mapping[str, Tensor]],
+    *,
+    device: str,
+    class_names: Sequence[str],
 ) -> tuple[Predictions, list[int]]:
     """Probabilities for every image of a loader, ordered by image id, and the rows of the broken images it skipped.
 
     Args:
-        model: uint8 images to logits; is put into evaluation mode.
+        model: uint8 images to logits: a network, which is put into evaluation mode, or an engine.
         batches: of ``image``, ``target``, ``image_id`` and ``skipped``.
         device: where to compute.
         class_names: the model's classes.
     """
-    model.eval().to(device)
+    if isinstance(model, nn.Module):
+        model.eval().to(device)
     scores: list[Tensor] = []
     targets: list[Tensor] = []
     image_ids: list[Tensor] = []

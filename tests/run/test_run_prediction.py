@@ -72,6 +72,30 @@ def test_predict__a_checkpoint_alone_says_the_same(finished: RunFolder, photos: 
     assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text()
 
 
+@pytest.mark.parametrize("engine", ["folded", "onnxruntime", "openvino"])
+def test_predict__every_engine_gives_the_scores(
+    finished_copy: RunFolder, photos: Path, tmp_path: Path, engine: str
+) -> None:
+    if engine in ("onnxruntime", "openvino"):
+        pytest.importorskip(engine)
+    for name in ("torch", engine):
+        predict_files(wish(finished_copy, photos, tmp_path / f"{name}.jsonl", engine=name))
+    plain, other = (
+        np.array([list(line["scores"].values()) for line in lines(tmp_path / f"{name}.jsonl")])
+        for name in ("torch", engine)
+    )
+    np.testing.assert_allclose(other, plain, atol=1e-4)
+
+
+def test_predict__a_checkpoint_alone_has_no_place_for_a_graph(
+    finished: RunFolder, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="engine=openvino: keeps its graph in the run folder; run=FOLDER"):
+        predict_files(wish(finished.best, photos, tmp_path / "l.csv", engine="openvino"))
+    predict_files(wish(finished.best, photos, tmp_path / "l.csv", engine="folded"))
+    assert (tmp_path / "l.csv").is_file()
+
+
 def test_predict__csv_holds_what_jsonl_holds(finished: RunFolder, photos: Path, tmp_path: Path) -> None:
     for name in ("l.csv", "l.jsonl"):
         predict_files(wish(finished, photos, tmp_path / name))

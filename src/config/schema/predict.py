@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from src.config.schema.engine import EngineConfig
 from src.config.schema.rules import require, require_choice
 
 FORMATS = (".jsonl", ".csv")
@@ -33,7 +34,7 @@ class PredictDataConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class PredictConfig:
+class PredictConfig(EngineConfig):
     """Labels and scores of images without labels, by a finished run."""
 
     run: str = MISSING
@@ -57,6 +58,7 @@ class PredictConfig:
     data: PredictDataConfig = field(default_factory=PredictDataConfig)
 
     def __post_init__(self) -> None:
+        super(PredictConfig, self).__post_init__()
         known = self.output == MISSING or PurePath(self.output).suffix.lower() in FORMATS
         require(known, "output", self.output, "must end in .jsonl or .csv")
         number = isinstance(self.thresholds, int | float) and not isinstance(self.thresholds, bool)

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from src.config.schema.data import AugmentConfig, DataConfig
+from src.config.schema.engine import EngineConfig
 from src.config.schema.loss import LossConfig
 from src.config.schema.model import ModelConfig
 from src.config.schema.optim import OptimizerConfig, SchedulerConfig
@@ -100,7 +101,7 @@ class EvaluateDataConfig:
 
 
 @dataclass(slots=True, kw_only=True)
-class EvaluateConfig:
+class EvaluateConfig(EngineConfig):
     """Score a finished run on a split of any COCO folder."""
 
     run: str = MISSING
@@ -129,6 +130,7 @@ class EvaluateConfig:
     thresholds: ThresholdsConfig = field(default_factory=ThresholdsConfig)
 
     def __post_init__(self) -> None:
+        super(EvaluateConfig, self).__post_init__()
         require_choice("split", self.split, ("train", "holdout", "val"))
         require_choice("checkpoint", self.checkpoint, ("best", "last"))
         require_choice("device", self.device, ("auto", "cpu", "cuda"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from src.config.schema.compare import CompareConfig
 from src.config.schema.data import AugmentConfig, AutoConfig, CocoConfig, SampleConfig
+from src.config.schema.engine import ExportConfig
 from src.config.schema.errors import ConfigError
 from src.config.schema.loss import ASLConfig, BCEConfig, FocalConfig, SoftF1Config, TwoWayConfig
 from src.config.schema.model import MobileNetV2Config, TimmConfig
@@ -29,6 +30,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
+    "export": ExportConfig,
     "describe": DescribeConfig,
     "prepare": PrepareConfig,
     "compare": CompareConfig,
