@@ -53,6 +53,7 @@ def _mobilenet_v2(cfg: MobileNetV2Config, num_classes: int) -> Classifier:
         padding=cfg.padding,
         dropout=cfg.dropout,
         pool=cfg.pool,
+        attention=cfg.attention,
         recompute=cfg.recompute,
     )
     init_convolutions(network)

@@ -121,7 +121,8 @@ class MobileNetV2(nn.Module):
             the expansion, by the dilation, and leaves the stem unpadded (256 -> 127): the padded border then passes
             the expansion's batch norm, which costs up to 15 % more memory and multiplications.
         dropout: probability before the linear layer.
-        pool: "avg", "max" or "mixed", see :func:`pooled`.
+        pool: "avg", "max" or "mixed", see :func:`pooled`; "attention", see :func:`attended`.
+        attention: weight of each class's strongest place, for ``pool="attention"``.
         recompute: forget the blocks' inner activations while training, see :mod:`src.models.recompute`.
     """
 
@@ -134,10 +135,11 @@ class MobileNetV2(nn.Module):
         padding: str = "torchvision",
         dropout: float = 0.2,
         pool: str = "avg",
+        attention: float = 0.3,
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.width, self.pool, self.recompute = width, pool, recompute
+        self.width, self.pool, self.attention, self.recompute = width, pool, attention, recompute
         channels = make_divisible(STEM_CHANNELS * width)
         features: list[nn.Module] = [_conv_bn_relu6(3, channels, 3, stride=2, padding=int(padding == "torchvision"))]
         for layout in dilated_layout(output_stride):
@@ -153,7 +155,14 @@ class MobileNetV2(nn.Module):
         """Normalised images [B, 3, H, W] to logits [B, num_classes]."""
         for block in self.features:
             x_BCHW = recomputed(block, x_BCHW) if self.recompute and block.training else block(x_BCHW)
-        logits_BC: Tensor = self.classifier(pooled(x_BCHW, self.pool))
+        dropout, linear = self.classifier
+        assert isinstance(dropout, nn.Dropout)
+        assert isinstance(linear, nn.Linear)
+        if self.pool == "attention":
+            # a channel is dropped everywhere, as the pooled one would be
+            x_BCHW = F.dropout2d(x_BCHW, dropout.p, self.training)
+            return attended(x_BCHW, linear, self.attention)
+        logits_BC: Tensor = linear(dropout(pooled(x_BCHW, self.pool)))
         return logits_BC
 
 
@@ -166,6 +175,26 @@ def pooled(x_BDHW: Tensor, kind: str) -> Tensor:
         return F.adaptive_avg_pool2d(x_BDHW, 1).flatten(1)
     highest_BD = x_BDHW.amax((2, 3))
     return highest_BD if kind == "max" else (x_BDHW.mean((2, 3)) + highest_BD) / 2
+
+
+def attended(x_BDHW: Tensor, linear: nn.Linear, attention: float) -> Tensor:
+    """Class-specific residual attention: every class also looks at the place where it is strongest.
+
+        logit_c = mean_i s_ci + attention * max_i (s_ci - b_c),   s_ci = w_c x_i + b_c
+
+    over the places i of the feature map (Zhu and Wu, Residual Attention, ICCV 2021, with one head and T = infinity).
+    It has no parameters of its own; 0 is average pooling.
+
+    Args:
+        x_BDHW: feature map.
+        linear: D features to C logits.
+        attention: the paper's lambda.
+
+    Returns:
+        Logits [B, C].
+    """
+    scores_BLC: Tensor = linear(x_BDHW.flatten(2).transpose(1, 2))
+    return scores_BLC.mean(1) + attention * (scores_BLC.amax(1) - linear.bias)
 
 
 def stage_names() -> tuple[tuple[str, ...], ...]:

@@ -7,6 +7,7 @@ from src.models.mobilenet_v2 import (
     STAGES,
     InvertedResidual,
     MobileNetV2,
+    attended,
     dilated_layout,
     make_divisible,
     pooled,
@@ -170,3 +171,34 @@ def test_pooled__one_hot_cell_moves_the_maximum_fully_and_the_mean_little() -> N
     x_BDHW = torch.zeros(1, 1, 7, 7)
     x_BDHW[..., 3, 3] = 49.0
     assert [pooled(x_BDHW, kind).item() for kind in ("avg", "max", "mixed")] == pytest.approx([1.0, 49.0, 25.0])
+
+
+def test_attended__equals_the_paper_by_loops() -> None:
+    torch.manual_seed(0)
+    linear, x_BDHW = torch.nn.Linear(6, 4).double(), torch.randn(3, 6, 2, 5, dtype=torch.float64)
+    expected = torch.empty(3, 4, dtype=torch.float64)
+    for b in range(3):
+        for c in range(4):
+            places = [(linear.weight[c] @ x_BDHW[b, :, i, j]).item() for i in range(2) for j in range(5)]
+            expected[b, c] = sum(places) / 10 + 0.3 * max(places) + linear.bias[c].item()
+    torch.testing.assert_close(attended(x_BDHW, linear, 0.3), expected)
+
+
+def test_attention__of_0_is_average_pooling_with_the_same_state_dict() -> None:
+    options = {"width": 0.25, "dropout": 0.0}
+    plain, attending = MobileNetV2(5, **options), MobileNetV2(5, pool="attention", attention=0.0, **options)
+    attending.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 64, 64)  # with statistics of the batch: at the start running ones let nothing through
+    torch.testing.assert_close(attending(images), plain(images))
+    attending.attention = 0.5
+    assert not torch.allclose(attending(images), plain(images))
+
+
+def test_attention__drops_channels_only_while_training() -> None:
+    network = MobileNetV2(5, width=0.25, pool="attention", dropout=0.5)
+    images = torch.randn(2, 3, 64, 64)
+    assert torch.equal(network.eval()(images), network(images))
+    network.train()
+    assert not torch.equal(network(images), network(images))
+    network.classifier[0].p = 0.0
+    assert torch.equal(network(images), network(images))

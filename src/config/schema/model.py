@@ -40,7 +40,9 @@ class MobileNetV2Config(ModelConfig):
     padding: str = "torchvision"
     """torchvision (inside the depthwise convolution) | seed (block input padded, stem unpadded)."""
     pool: str = "avg"
-    """avg | max | mixed (their mean): how the last feature map becomes one vector; max sees small objects."""
+    """avg | max | mixed (their mean) | attention (avg, and each class's strongest place): max sees small objects."""
+    attention: float = 0.3
+    """Weight of the strongest place with pool=attention (Zhu and Wu, 2021); 0 is avg."""
     recompute: bool = False
     """Keep only the blocks' inputs while training and compute the rest again: less memory, about a third slower."""
     weights: str | None = None
@@ -53,7 +55,8 @@ class MobileNetV2Config(ModelConfig):
             self.output_stride in (4, 8, 16, 32), "model.output_stride", self.output_stride, "must be 4, 8, 16 or 32"
         )
         require_choice("model.padding", self.padding, ("torchvision", "seed"))
-        require_choice("model.pool", self.pool, ("avg", "max", "mixed"))
+        require_choice("model.pool", self.pool, ("avg", "max", "mixed", "attention"))
+        require(0 <= self.attention <= 10, "model.attention", self.attention, "must lie in 0..10")
 
 
 @dataclass(slots=True, kw_only=True)
