@@ -1,5 +1,6 @@
 """An instances json as flat arrays: the one form in which labels enter the project."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.data import coco_cache
 from src.data.coco_checks import find_missing, find_problems, shown
-from src.data.coco_json import AnnotationRecord, Document, open_document
+from src.data.coco_json import AnnotationRecord, Document, column, open_document
 from src.data.coco_reference import ReferenceDocument, read_reference
 from src.data.errors import DataError
 
@@ -76,8 +77,11 @@ def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path, re
         arrays = coco_cache.read(path, annotations, document.sha256)
         if arrays is None:
             status = annotations.stat()
-            stamp = coco_cache.Stamp(status.st_size, status.st_mtime_ns, document.sha256())
-            arrays = _build(document if reader == "msgspec" else read_reference(annotations), stamp.sha256)
+            with ThreadPoolExecutor(1) as beside:  # hashing leaves the interpreter to the decoder
+                digest = beside.submit(document.sha256)
+                arrays = _build(document if reader == "msgspec" else read_reference(annotations))
+                stamp = coco_cache.Stamp(status.st_size, status.st_mtime_ns, digest.result())
+            arrays = {**arrays, "fingerprint": np.array(stamp.sha256)}
             coco_cache.write(path, arrays, stamp)
     index = _from_arrays(arrays)
     if image_dir is not None:
@@ -85,8 +89,8 @@ def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path, re
     return index
 
 
-def _build(document: Document | ReferenceDocument, fingerprint: str) -> coco_cache.Arrays:
-    """Arrays of a checked document; gives the decoded objects back on return."""
+def _build(document: Document | ReferenceDocument) -> coco_cache.Arrays:
+    """Arrays of a checked document without its fingerprint; gives the decoded objects back on return."""
     images, annotations, categories = document.tables()
     problems = find_problems(images, annotations, categories)
     if problems:
@@ -94,14 +98,10 @@ def _build(document: Document | ReferenceDocument, fingerprint: str) -> coco_cac
 
     images.sort(key=lambda image: image.id)
     categories.sort(key=lambda category: category.id)
-    image_ids = np.fromiter((image.id for image in images), np.int64, len(images))
-    category_ids = np.fromiter((category.id for category in categories), np.int64, len(categories))
+    image_ids, category_ids = column(images, "id"), column(categories, "id")
     names = [image.file_name.encode() for image in images]
-
-    total = len(annotations)
-    ann_image = np.fromiter((annotation.image_id for annotation in annotations), np.int64, total)
-    ann_category = np.fromiter((annotation.category_id for annotation in annotations), np.int64, total)
-    image_row = np.searchsorted(image_ids, ann_image)
+    image_row = np.searchsorted(image_ids, column(annotations, "image_id"))
+    ann_category = column(annotations, "category_id")
     order = np.argsort(image_row, kind="stable")
     return {
         "image_ids": image_ids,
@@ -112,10 +112,9 @@ def _build(document: Document | ReferenceDocument, fingerprint: str) -> coco_cac
         "ann_offsets": _offsets(np.bincount(image_row, minlength=len(images))),
         "ann_class": np.searchsorted(category_ids, ann_category).astype(np.int32)[order],
         "ann_area": _areas(document, annotations)[order],
-        "ann_crowd": np.fromiter((bool(annotation.iscrowd) for annotation in annotations), np.bool_, total)[order],
+        "ann_crowd": column(annotations, "iscrowd").astype(np.bool_)[order],
         "class_names": np.array([category.name for category in categories]),
         "category_ids": category_ids,
-        "fingerprint": np.array(fingerprint),
     }
 
 

@@ -4,26 +4,27 @@ pycocotools accepts all of these silently; duplicate annotation ids even give wr
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.coco_json import AnnotationRecord, CategoryRecord, ImageRecord
+from src.data.coco_json import AnnotationRecord, CategoryRecord, ImageRecord, column
 
 _SHOWN = 10
+_PLAIN = re.compile(r"\w[\w-]*\.\w+", re.ASCII)
+"""Names as COCO's, beyond doubt; taking a path apart costs a hundred times as much."""
 
 
 def find_problems(
     images: Sequence[ImageRecord], annotations: Sequence[AnnotationRecord], categories: Sequence[CategoryRecord]
 ) -> list[str]:
     """Contradictions within an instances file, one line each; empty where it is sound."""
-    image_ids = np.fromiter((image.id for image in images), np.int64, len(images))
-    category_ids = np.fromiter((category.id for category in categories), np.int64, len(categories))
-    annotation_ids = np.fromiter((annotation.id for annotation in annotations), np.int64, len(annotations))
-    ann_image = np.fromiter((annotation.image_id for annotation in annotations), np.int64, len(annotations))
-    ann_category = np.fromiter((annotation.category_id for annotation in annotations), np.int64, len(annotations))
+    image_ids, category_ids = column(images, "id"), column(categories, "id")
+    annotation_ids, ann_image = column(annotations, "id"), column(annotations, "image_id")
+    ann_category = column(annotations, "category_id")
     names = [category.name for category in categories]
     unsafe = [f"{image.file_name!r} (image {image.id})" for image in images if not _stays_inside(image.file_name)]
 
@@ -93,6 +94,8 @@ def _texts(values: Iterable[int]) -> list[str]:
 
 def _stays_inside(name: str) -> bool:
     """Whether a file name can only mean a file below the image folder, on any system."""
+    if _PLAIN.fullmatch(name):
+        return True
     if not name or "\\" in name or "\0" in name or PureWindowsPath(name).drive:
         return False
     path = PurePosixPath(name)

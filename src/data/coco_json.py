@@ -4,12 +4,15 @@ import hashlib
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from src.data.errors import DataError
 
@@ -61,6 +64,11 @@ class _Box(msgspec.Struct, gc=False):
 
 class _Boxes(msgspec.Struct):
     annotations: list[_Box]
+
+
+def column(records: Sequence[msgspec.Struct], name: str) -> NDArray[np.int64]:
+    """A whole-number attribute of every record, int64 [N]."""
+    return np.fromiter(map(attrgetter(name), records), np.int64, len(records))
 
 
 class Document:
