@@ -33,6 +33,20 @@ def idle_cores(seconds: float = 0.2, stat: Path = Path("/proc/stat")) -> int | N
     return max(1, round(sum(after[core] - before[core] for core in after) / ticks))
 
 
+def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that can be had without swapping; half of the memory where the system does not say.
+
+    Args:
+        meminfo: Linux's table of its memory.
+    """
+    if meminfo.is_file():
+        rows = (line.split() for line in meminfo.read_text().splitlines())
+        for row in rows:
+            if row[0] == "MemAvailable:":
+                return int(row[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
 def _idle_ticks(stat: Path) -> dict[int, int]:
     """Idle and input-wait ticks of every core this process may run on."""
     rows = (line.split() for line in stat.read_text().splitlines() if re.match(r"cpu\d", line))

@@ -8,6 +8,7 @@ from pathlib import Path
 from src.config.schema.data import AugmentConfig, DataConfig
 from src.data.store import StoreSpec
 from src.data.store_build import store_bytes
+from src.process import available_memory
 
 MARGIN = 8 / 7
 """A crop shows less than the whole image: some more pixels than the network takes. 256 for 224, as is usual."""
@@ -82,15 +83,7 @@ def choose_cache(*, images: int, side: int, epochs: int, room: Room, ready: froz
 def room_for(folder: Path) -> Room:
     """What is free on the disk that holds ``folder``, which need not exist yet, and in memory."""
     place = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
-    return Room(disk=shutil.disk_usage(place).free, memory=_available_memory())
-
-
-def _available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Memory that can be had without swapping; where the system does not say, 4 GB."""
-    if not meminfo.is_file():
-        return 4 * 10**9
-    rows = (line.split() for line in meminfo.read_text().splitlines())
-    return next((int(row[1]) * 1024 for row in rows if row[0] == "MemAvailable:"), 4 * 10**9)
+    return Room(disk=shutil.disk_usage(place).free, memory=available_memory())
 
 
 def _gb(size: int) -> str:

@@ -1,7 +1,6 @@
 """``data.batch_size=0``: the batch that fits, and why."""
 
 import copy
-import os
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from src.config.schema.model import ModelConfig
 from src.models.build import build_model
+from src.process import available_memory
 from src.run.assembly import without_start_weights
 from src.run.hardware import Hardware
 
@@ -85,11 +85,4 @@ def bytes_kept_per_image(network: nn.Module, image_size: int) -> int:
 
 def free_memory(device: str) -> int:
     """Bytes nobody uses: of the GPU, or of the machine."""
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123  # a kernel file, not one of ours
-            found = dict(line.split(":", 1) for line in file)
-        return int(found["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else available_memory()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.config.schema.model import MobileNetV2Config
 from src.models.mobilenet_v2 import MobileNetV2
-from src.run.batch_size import bytes_kept_per_image, choose, choose_batch_size, free_memory
+from src.run.batch_size import bytes_kept_per_image, choose, choose_batch_size
 from src.run.hardware import Hardware
 from tests.run.conftest import Run
 
@@ -65,12 +65,6 @@ def test_choose_batch_size__half_precision_fits_more() -> None:
 
     assert (chosen("32-true", room_for_12), chosen("bf16-mixed", room_for_12)) == (8, 16)
     assert chosen("32-true", 1e13) == 32
-
-
-def test_free_memory__is_less_than_there_is() -> None:
-    import os
-
-    assert 0 < free_memory("cpu") <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_train__batch_size_0_is_chosen_and_kept(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

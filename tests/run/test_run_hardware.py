@@ -102,6 +102,15 @@ def test_choose__takes_the_free_cores(machine, monkeypatch: pytest.MonkeyPatch) 
     assert threads == [3, 8, 8]
 
 
+def test_available_memory__as_the_system_says_or_half_of_all(tmp_path: Path) -> None:
+    table = tmp_path / "meminfo"
+    table.write_text("MemTotal:       24000 kB\nMemFree:         1000 kB\nMemAvailable:   16000 kB\n")
+    assert process.available_memory(table) == 16_000 * 1024
+    everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert process.available_memory(tmp_path / "none") == everything // 2
+    assert 0 < process.available_memory() <= everything
+
+
 def test_idle_cores__counts_the_cores_nobody_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds on four cores, of which the process may use three: one idle, one half idle, one busy."""
     stat, ticks = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
