@@ -57,13 +57,13 @@ def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_prepare__writes_a_cache_that_training_finds(cache_dir: Path, tmp_path: Path) -> None:
-    own = ("data.cache=raw", "data.image_size=32", f"cache_dir={cache_dir}")
+def test_prepare__writes_a_cache_that_training_finds(tmp_path: Path) -> None:
+    own = ("data.cache=raw", "data.image_size=32", f"cache_dir={tmp_path / 'cache'}")  # no other test's
     prepared = command("src.prepare", "data=sample_small", *own)
     assert prepared.returncode == 0, prepared.stderr
     assert "raw at 32 px: 160 of 160 images written" in prepared.stdout
     assert "1 of 1 shards written" in prepared.stdout
-    trained = command("src.train", *FAST, *own, f"output_dir={tmp_path}")
+    trained = command("src.train", *FAST, *own, f"output_dir={tmp_path / 'outputs'}")
     assert trained.returncode == 0, trained.stderr
     assert "images written" not in trained.stdout
     assert "cache      raw at 32 px (asked for)" in trained.stdout
