@@ -1,13 +1,11 @@
 """``python -m src.predict``: labels and scores of images without labels."""
 
-from pathlib import Path
 from typing import cast
 
 from omegaconf import DictConfig
 
 from src.config.check import to_dataclass
 from src.config.cli import entry
-from src.config.schema.errors import ConfigError
 from src.config.schema.predict import PredictConfig
 
 USAGE = """
@@ -23,12 +21,9 @@ Label images with a finished run, at the thresholds it was given.
 def task(config: DictConfig) -> None:
     """Predict once."""
     wish = cast("PredictConfig", to_dataclass(config))
-    from src.runfolder import find_run  # numpy alone: a wrong path is answered before torch is loaded
+    from src.run.predict_checks import check_wish  # imports nothing heavy: a wrong path is answered at once
 
-    if not Path(wish.run).expanduser().is_file():
-        find_run(wish.run, output_dir=wish.output_dir)
-    if not Path(wish.input).expanduser().exists():
-        raise ConfigError(f"input: no file or folder {wish.input}")
+    check_wish(wish)
     from src.run.prediction import predict_files
 
     predict_files(wish)

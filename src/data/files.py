@@ -1,4 +1,4 @@
-"""Image files without labels."""
+"""Batches of image files without labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,28 +11,9 @@ from torch.utils.data import Dataset
 
 from src.data.augment import apply
 from src.data.dataset import Batch, BatchLoader, as_it_is
-from src.data.errors import DataError, ImageError
+from src.data.errors import ImageError
 from src.data.images import begin_worker, read_image
 from src.data.order import EpochBatchSampler, Key
-
-SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-def find_images(place: Path) -> list[Path]:
-    """The image itself, or every JPEG and PNG below a folder in order of its path; hidden files are left out.
-
-    Raises:
-        DataError: no such file or folder, or a folder without images.
-    """
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise DataError(f"input: no file or folder {place}")
-    found = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(place).parts)]
-    if not shown:
-        raise DataError(f"input: no image ({', '.join(SUFFIXES)}) below {place}")
-    return shown
 
 
 class FileDataset(Dataset[Any]):

@@ -16,13 +16,13 @@ from src.analysis.calibration import Calibration
 from src.analysis.decisions import Decisions, by_threshold, top_k, top_k_and_threshold
 from src.analysis.thresholds import ThresholdError, Thresholds
 from src.callbacks.checkpoint_io import CheckpointError, load_checkpoint
-from src.config.schema.errors import ConfigError
 from src.config.schema.predict import PredictConfig
 from src.config.schema.variants import build_variant
 from src.data.augment import build_eval_transform
 from src.data.errors import ImageError
-from src.data.files import FileDataset, file_loader, find_images
+from src.data.files import FileDataset, file_loader
 from src.data.images import read_image
+from src.data.listing import Listing
 from src.engines.build import BuiltEngine, torch_engine
 from src.engines.folding import fold_batch_norms
 from src.models.classifier import Classifier
@@ -32,8 +32,9 @@ from src.run.assembly import restore_model
 from src.run.engines import Source, engine_device, run_engine
 from src.run.evaluation import run_config
 from src.run.hardware import Hardware, choose
+from src.run.predict_checks import check_wish
 from src.run.scoring import predict
-from src.runfolder import RunFolder, find_run, replacing
+from src.runfolder import RunFolder, replacing
 
 MOST_FREQUENT = 10
 
@@ -48,6 +49,8 @@ class Handover:
     resize: str
     thresholds: Thresholds | None
     calibration: Calibration | None
+    file: Path
+    """The checkpoint."""
     source: Source | None
     """The run it belongs to; None of a checkpoint alone."""
 
@@ -69,19 +72,18 @@ def predict_files(wish: PredictConfig) -> Labelled:
     Raises:
         UserError: no such run, image or calibration, or with ``data.on_error=raise`` a broken image.
     """
-    place, output = Path(wish.input).expanduser(), Path(wish.output).expanduser()
-    paths = find_images(place)
-    if output.parent != Path() and not output.parent.is_dir():
-        raise ConfigError(f"output={output}: no folder {output.parent}")
+    output = Path(wish.output).expanduser()
+    folder, listing = check_wish(wish)
     keep_freed_memory()
-    given = _handover(wish)
+    given = _handover(wish, folder)
     device = engine_device(wish, wish.device)
     hardware = choose(device=device, precision="fp32", num_threads=0, num_workers=wish.data.num_workers)
     engine, engine_line = _engine(given, wish, hardware)
-    scores_NC, errors = _scores(given, engine, paths, wish, hardware)
+    _announce(given, wish, engine_line, len(listing.images))
+    scores_NC, errors = _scores(given, engine, listing.images, wish, hardware)
     shown_NC = given.calibration.apply(scores_NC) if given.calibration else scores_NC
     found = Labelled(
-        [str(path.relative_to(place)) if place.is_dir() else str(path) for path in paths],
+        listing.names,
         given.class_names,
         shown_NC,
         decide(scores_NC, wish.thresholds, wish.top_k, given.thresholds),
@@ -89,7 +91,7 @@ def predict_files(wish: PredictConfig) -> Labelled:
     )
     with replacing(output, "w") as file:
         (_write_csv if output.suffix.lower() == ".csv" else _write_jsonl)(file, found)
-    _print(found, engine_line if engine.differs else "", output)
+    _print(found, listing, output)
     return found
 
 
@@ -115,11 +117,9 @@ def decide(scores_NC: NDArray[np.float32], cut: Any, k: int, fitted: Thresholds 
     return top_k_and_threshold(scores_NC, k, cut) if k else by_threshold(scores_NC, cut)
 
 
-def _handover(wish: PredictConfig) -> Handover:
-    folder: RunFolder | None = None
+def _handover(wish: PredictConfig, folder: RunFolder | None) -> Handover:
     file = Path(wish.run).expanduser()
-    if not file.is_file():
-        folder = RunFolder(find_run(wish.run, output_dir=wish.output_dir))
+    if folder is not None:
         file = folder.best if wish.checkpoint == "best" else folder.last
     checkpoint = load_checkpoint(file)
     stamp = checkpoint.get("stamp")
@@ -135,32 +135,22 @@ def _handover(wish: PredictConfig) -> Handover:
         stamp["image_size"],
         stamp["resize"],
         Thresholds.from_json(kept, class_names=names) if kept else None,
-        _calibration(folder, names) if wish.calibrated else None,
+        Calibration.from_json(folder.read_json("calibration.json"), class_names=names)
+        if folder and wish.calibrated
+        else None,
+        file,
         Source(run=folder, config=run_config(folder), checkpoint=file, stamp=stamp) if folder else None,
     )
 
 
 def _engine(given: Handover, wish: PredictConfig, hardware: Hardware) -> tuple[BuiltEngine, str]:
-    """What computes the network, and a line on it.
-
-    Raises:
-        ConfigError: an engine that keeps its graph in a run folder, for a checkpoint alone.
-    """
+    """What computes the network, and a line on it."""
     if given.source:
         return run_engine(given.model, wish, given.source, hardware)
-    if wish.engine not in ("torch", "folded"):
-        raise ConfigError(f"engine={wish.engine}: keeps its graph in the run folder; run=FOLDER, or engine=folded")
     model = given.model.eval().to(hardware.device)
     network = fold_batch_norms(model) if wish.engine == "folded" else model
     run = torch_engine(network, hardware.device, precision=wish.precision)
     return BuiltEngine(wish.engine, wish.precision, run), f"engine {wish.engine}, {wish.precision} (asked for)"
-
-
-def _calibration(folder: RunFolder | None, class_names: Sequence[str]) -> Calibration:
-    if folder is None or not (folder.path / "calibration.json").is_file():
-        run = folder.path if folder else "RUN"
-        raise ConfigError(f"calibrated=true: no calibration.json; python -m src.evaluate run={run} calibrate=platt")
-    return Calibration.from_json(folder.read_json("calibration.json"), class_names=class_names)
 
 
 def _scores(
@@ -182,7 +172,12 @@ def _scores(
         num_workers=hardware.num_workers,
         pin_memory=hardware.device == "cuda",
     )
-    found, skipped = predict(engine, batches, device=hardware.device, class_names=names)
+    try:
+        found, skipped = predict(engine, batches, device=hardware.device, class_names=names)
+    except ImageError as error:
+        raise ImageError(
+            error.path, f"{error.reason}; data.on_error=skip goes on and notes it in the output"
+        ) from error
     scores_NC = np.zeros((len(paths), len(names)), np.float32)
     scores_NC[found.image_ids] = found.scores
     return scores_NC, {row: _reason(paths[row], wish.data.max_pixels) for row in skipped}
@@ -227,7 +222,17 @@ def _write_csv(file: Any, found: Labelled) -> None:
         table.writerow([name, ";".join(labels), error or "", *columns])
 
 
-def _print(found: Labelled, engine_line: str, output: Path) -> None:
+def _announce(given: Handover, wish: PredictConfig, engine_line: str, images: int) -> None:
+    """What decides, before the wait: ``latest`` may be another run than was meant."""
+    fitted = f", fitted on {given.thresholds.fitted_on}" if given.thresholds else ""
+    cut = f"{wish.thresholds}{fitted if wish.thresholds in ('per_class', 'global') else ''}"
+    most = f", top {wish.top_k}" if wish.top_k else ""
+    screen = console()
+    screen.print(f"{images:,} images by {given.file}", markup=False)
+    screen.print(f"{engine_line}; thresholds {cut}{most}", markup=False)
+
+
+def _print(found: Labelled, listing: Listing, output: Path) -> None:
     whole = np.array([row not in found.errors for row in range(len(found.names))])
     counts_C = found.decisions_NC[whole].sum(axis=0)
     total = int(whole.sum())
@@ -240,8 +245,9 @@ def _print(found: Labelled, engine_line: str, output: Path) -> None:
             table.add_row(escape(found.class_names[class_idx]), f"{counts_C[class_idx]:,}")
     screen = console()
     screen.print(table)
-    if engine_line:
-        screen.print(engine_line, markup=False)
     if found.errors:
         screen.print(f"{len(found.errors)} broken images skipped; their errors stand in the output", markup=False)
+    if listing.passed_over:
+        endings = ", ".join(sorted({path.suffix or path.name for path in listing.passed_over}))
+        screen.print(f"{len(listing.passed_over)} files with other endings not read: {endings}", markup=False)
     screen.print(f"written to {output}", markup=False)

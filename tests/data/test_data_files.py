@@ -8,7 +8,8 @@ import pytest
 
 from src.data.augment import build_eval_transform
 from src.data.errors import DataError, ImageError
-from src.data.files import FileDataset, file_loader, find_images
+from src.data.files import FileDataset, file_loader
+from src.data.listing import list_images
 
 
 def save(path: Path, value: int, side: int = 40) -> Path:
@@ -34,27 +35,28 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_find_images__every_image_below_a_folder_in_order_without_hidden_ones(photos: Path) -> None:
-    names = [str(path.relative_to(photos)) for path in find_images(photos)]
-    assert names == ["a/deep/c.jpeg", "a/x.jpg", "b.PNG"]
-    assert find_images(photos / "b.PNG") == [photos / "b.PNG"]
+def test_list_images__every_image_below_a_folder_in_order_without_hidden_ones(photos: Path) -> None:
+    found = list_images(photos)
+    assert [path.name for path in found.passed_over] == ["notes.txt"]
+    assert found.names == ["a/deep/c.jpeg", "a/x.jpg", "b.PNG"]
+    assert list_images(photos / "b.PNG").names == ["b.PNG"]
 
 
-def test_find_images__a_hidden_folder_that_was_asked_for_is_searched(photos: Path) -> None:
-    assert find_images(photos / ".hidden") == [photos / ".hidden" / "h.jpg"]
+def test_list_images__a_hidden_folder_that_was_asked_for_is_searched(photos: Path) -> None:
+    assert list(list_images(photos / ".hidden").images) == [photos / ".hidden" / "h.jpg"]
 
 
-def test_find_images__nothing_there_is_an_error_with_the_path(tmp_path: Path) -> None:
+def test_list_images__nothing_there_is_an_error_with_the_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"input: no file or folder {tmp_path}/gone"):
-        find_images(tmp_path / "gone")
+        list_images(tmp_path / "gone")
     with pytest.raises(DataError, match=rf"no image \(\.jpg, \.jpeg, \.png\) below {tmp_path}"):
-        find_images(tmp_path)
+        list_images(tmp_path)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_file_loader__files_in_order_broken_ones_by_row(photos: Path, num_workers: int) -> None:
     (photos / "a" / "broken.jpg").write_bytes(b"")
-    paths = find_images(photos)
+    paths = list_images(photos).images
     dataset = files(paths, on_error="skip", max_pixels=10_000)
     batches = file_loader(dataset, batch_size=3, num_workers=num_workers, pin_memory=False)
     first, second = list(batches)
@@ -66,7 +68,7 @@ def test_file_loader__files_in_order_broken_ones_by_row(photos: Path, num_worker
 
 
 def test_file_loader__raises_the_first_broken_image_with_its_path(photos: Path) -> None:
-    dataset = files(find_images(photos), on_error="raise", max_pixels=40 * 40 - 1)
+    dataset = files(list_images(photos).images, on_error="raise", max_pixels=40 * 40 - 1)
     batches = file_loader(dataset, batch_size=3, num_workers=0, pin_memory=False)
     with pytest.raises(ImageError, match=r"c\.jpeg: 40x40 pixels are more than data\.max_pixels=1599"):
         list(batches)
