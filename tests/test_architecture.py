@@ -17,7 +17,7 @@ CONFIGS = {
     "train": "config", "evaluate": "evaluate", "predict": "predict", "export": "export", "describe": "describe",
     "prepare": "prepare", "compare": "compare", "sweep": "sweep",
 }  # fmt: skip
-EXAMPLES = {"model.name": "resnet18"}
+EXAMPLES = {"model.name": "resnet18", "loss": "bce"}
 """What stands for a placeholder in capitals, where any word does not do."""
 
 
