@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -224,6 +225,13 @@ def test_build_store__a_crash_within_a_shard_leaves_the_finished_ones(images, mo
     monkeypatch.setattr(store_build, "encode", encode)
     report, _ = built(images)
     assert 0 < report.written < report.shards
+
+
+def test_build_store__two_builders_share_the_work_of_one(images) -> None:
+    """The second waits for the first and finds its shards."""
+    with ThreadPoolExecutor(2) as pool:
+        reports = [job.result() for job in [pool.submit(built, images) for _ in range(2)]]
+    assert sorted(report.written for report, _ in reports) == [0, 5]
 
 
 BUILD_SLOWLY = """
