@@ -42,31 +42,31 @@ class Recipe:
         views: from keys and sizes [B, 2] (width, height) to what of each image is shown; None leaves all to ``rest``.
         rest: what albumentations does after that, or to the whole image; None where nothing is left.
         seed: run seed of ``rest``; None where nothing in it is random.
-        may_halve: whether a JPEG may be decoded at half its size where that leaves ``image_size`` or more.
+        exact: whether JPEGs are decoded fully and views shrunk by averaging areas; else half size, 2 x 2 means and
+            bilinear do where they can.
     """
 
     image_size: int
     views: Callable[[Sequence[Key], NDArray[np.int64]], Views] | None
     rest: A.Compose | None
     seed: int | None = None
-    may_halve: bool = False
+    exact: bool = True
 
     def paint(
-        self, pixels: Image, views: Views | None, at: int, out: Image, *, key: Key, size: tuple[int, int],
-        original: bool,
-    ) -> None:  # fmt: skip
+        self, pixels: Image, views: Views | None, at: int, out: Image, *, key: Key, size: tuple[int, int]
+    ) -> None:
         """Write image ``at`` of a batch into ``out``, uint8 [image_size, image_size, 3]; the rest as ``render``."""
         seed = None if self.seed is None else (self.seed, *key)
         if views is None:
             if self.rest is not None:
                 np.copyto(out, apply(self.rest, pixels, seed=seed))
             return
-        render(pixels, views, at, out, size=size, original=original)
+        render(pixels, views, at, out, size=size, exact=self.exact)
         if self.rest is not None:
             np.copyto(out, apply(self.rest, out, seed=seed))
 
 
-def train_recipe(cfg: AugmentConfig, image_size: int, *, seed: int, may_halve: bool = False) -> Recipe:
+def train_recipe(cfg: AugmentConfig, image_size: int, *, seed: int, exact: bool = False) -> Recipe:
     """Random views, and the steps of ``remaining_steps``; steps of strength 0 are left out."""
     steps = remaining_steps(cfg)
     return Recipe(
@@ -74,7 +74,7 @@ def train_recipe(cfg: AugmentConfig, image_size: int, *, seed: int, may_halve: b
         views=partial(random_views, cfg, seed=seed, jitter=not _mixes_colours(cfg)),
         rest=A.Compose(steps) if steps else None,
         seed=seed,
-        may_halve=may_halve,
+        exact=exact,
     )
 
 
@@ -82,7 +82,7 @@ def eval_recipe(resize: str, image_size: int, *, original: bool = True) -> Recip
     """Deterministic resize, see ``build_eval_transform``; of pixels from a cache, the same box of them."""
     if original:
         return Recipe(image_size=image_size, views=None, rest=build_eval_transform(resize, image_size))
-    return Recipe(image_size=image_size, views=partial(_eval_views, resize), rest=None)
+    return Recipe(image_size=image_size, views=partial(_eval_views, resize), rest=None, exact=False)
 
 
 def _eval_views(resize: str, _keys: Sequence[Key], sizes_B2: NDArray[np.int64]) -> Views:

@@ -164,8 +164,8 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self.train_order.set_epoch(epoch)
         self.train_order.skip_batches(batches_done)
         frames = self._prepared("train")
-        halve = self._data.half_decode and frames is None
-        recipe = train_recipe(self._augment, self._data.image_size, seed=self._seed, may_halve=halve)
+        exact = self._data.exact_resize
+        recipe = train_recipe(self._augment, self._data.image_size, seed=self._seed, exact=exact)
         return self._loader(split, recipe, self.train_order, frames, persistent=True)
 
     def val_dataloader(self) -> list[BatchLoader]:

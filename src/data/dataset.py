@@ -22,6 +22,7 @@ from src.data.views import Views
 
 _T = TypeVar("_T")
 
+
 ENOUGH = 15 / 16
 """Rows and columns per pixel of the network at which a half-size image still serves: COCO's 640x427 does for 224."""
 
@@ -124,13 +125,12 @@ class MultiLabelDataset(Dataset[Any]):
                 errors[i] = named(error, self._index, at)
                 continue
             width, height = sizes_B2[i].tolist()
-            original = self._frames.original and pixels.shape[:2] == (height, width)
-            self._recipe.paint(pixels, views, i, images[i], key=keys[i], size=(width, height), original=original)
+            self._recipe.paint(pixels, views, i, images[i], key=keys[i], size=(width, height))
         return errors
 
     def _half_is_enough(self, views: Views | None, i: int) -> bool:
         """Whether the box still has nearly the network's size when every second pixel is left out."""
-        if views is None or not self._recipe.may_halve:
+        if views is None or self._recipe.exact:
             return False
         left, top, right, bottom = views.boxes_B4[i].tolist()
         return bool(min(right - left, bottom - top) >= 2 * ENOUGH * self._recipe.image_size)

@@ -14,9 +14,6 @@ from src.data.images import image_size, read_image
 class Frames(Protocol):
     """Pixels by row of the index."""
 
-    original: bool
-    """Whether the pixels are those of the files; a cache's were shrunk before."""
-
     def size(self, at: int) -> tuple[int, int]:
         """Width and height of the original file.
 
@@ -38,8 +35,6 @@ class Frames(Protocol):
 
 class FileFrames:
     """The image files themselves."""
-
-    original = True
 
     def __init__(self, index: CocoIndex, image_dir: Path, *, max_pixels: int) -> None:
         """Choose the folder.

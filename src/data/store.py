@@ -151,8 +151,6 @@ def file_digest(path: Path) -> str:
 class StoreFrames:
     """Pixels from a store; see ``Frames``."""
 
-    original = False
-
     def __init__(
         self, index: CocoIndex, image_dir: Path, plans: list[ShardPlan], records: list[ShardRecord], spec: StoreSpec
     ) -> None:

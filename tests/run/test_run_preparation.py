@@ -64,7 +64,7 @@ def test_prepare__broken_images_are_an_error_or_counted(
 def test_train__without_crops_a_cache_gives_the_weights_of_the_files(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    options = (*SHORT, "augment=seed", "trainer.max_epochs=3", "debug.max_steps=2", "data.half_decode=false")
+    options = (*SHORT, "augment=seed", "trainer.max_epochs=3", "debug.max_steps=2", "data.exact_resize=true")
     cached = run(tmp_path / kind, *options, f"data.cache={kind}")
     printed = capsys.readouterr().out
     found = yaml.safe_load((cached.path / "config.yaml").read_text())["data"]

@@ -37,8 +37,8 @@ class DataConfig:
     """raise | skip a broken image; skipped images are counted and named."""
     max_pixels: int = 100_000_000
     """Largest image, width x height in pixels, that is decoded at all."""
-    half_decode: bool = True
-    """Training decodes a JPEG at half its size where its crop then still has about image_size pixels each way."""
+    exact_resize: bool = False
+    """Training decodes JPEGs fully and averages areas, as evaluation does; takes a third longer (docs/data-path.md)."""
     cache: str = "none"
     """none | jpeg | raw | device | auto: train from prepared images (docs/data-path.md); auto says what and why."""
     cache_side: int = 0
