@@ -6,7 +6,7 @@ derivative of the score by the weight of image i, at equal weights,
     SE = sqrt(sum_i U_i^2)
 
 which is the limit of the bootstrap's standard deviation for many images. The derivatives of F1 and of average precision
-are closed forms, so that 40,000 x 80 scores take one sort per class instead of a hundred rankings (mAP: 0.13 s
+are closed forms, so that 40,000 x 80 scores take a few counts per class instead of a hundred rankings (mAP: 0.03 s
 against 2.1 s on one core). With few images, and classes of a handful of positives, resampling is the better answer.
 
 Shapes: N images, C classes; of one class P positives.
@@ -68,59 +68,54 @@ def jackknife_error(
     return float(np.sqrt((slopes_N**2).sum()))
 
 
-def average_precision_slopes(scores_N: NDArray[np.float32], truth_N: NDArray[np.bool_]) -> Floats:
+def average_precision_slopes(levels_N: NDArray[np.int64], truth_N: NDArray[np.bool_]) -> Floats:
     """Derivative of one class's average precision by the weight of each image, [N]; 0 without a positive.
 
         AP = 1/P sum_{i in positives} TP(s_i) / M(s_i)
         dAP/dw_j = 1/P (y_j (TP(s_j) / M(s_j) + A(s_j) - AP) - B(s_j))
         A(s) = sum_{i in positives, s_i <= s} 1 / M(s_i),   B(s) = sum_{the same} TP(s_i) / M(s_i)^2
 
-    with TP(s) positives and M(s) images of score s or higher.
+    with TP(s) positives and M(s) images of score s or higher. Counted level by level, so that nothing is sorted.
 
     Args:
-        scores_N: scores of the class, none negative.
+        levels_N: scores of the class as small whole numbers that rank, none negative.
         truth_N: which images have it.
     """
-    positives_P = np.sort(scores_N[truth_N])
-    total = len(positives_P)
-    if not total:
-        return np.zeros(len(scores_N))
-    order_N, ranked_N = _ranked(scores_N)
-    precision_P, images_P = _at_positives(positives_P, ranked_N)
-    a_P, b_P = (np.concatenate([[0.0], np.cumsum(part)]) for part in (1 / images_P, precision_P / images_P))
-    # How many positives lie at or below each score, looked up once per positive instead of once per image.
-    ends_P = np.searchsorted(ranked_N, positives_P)
-    below_N = np.cumsum(np.bincount(ends_P, minlength=len(ranked_N)))
-    slopes_N = np.empty(len(scores_N))
-    slopes_N[order_N] = -b_P[below_N]
-    precision_at_N = precision_P[np.searchsorted(positives_P, scores_N[truth_N])]
-    taken_N = np.searchsorted(positives_P, scores_N[truth_N], side="right")
-    slopes_N[truth_N] += precision_at_N + a_P[taken_N] - precision_P.mean()
+    positives_L, images_L = np.bincount(levels_N[truth_N]), np.bincount(levels_N)
+    taken_K = np.flatnonzero(positives_L)
+    if not len(taken_K):
+        return np.zeros(len(levels_N))
+    positives_K = positives_L[taken_K]
+    tp_K, images_K = (part_L[::-1].cumsum()[::-1][taken_K] for part_L in (positives_L, images_L))
+    precision_K = tp_K / images_K
+    a_K, b_K = np.cumsum(positives_K / images_K), np.cumsum(positives_K * precision_K / images_K)
+    total = int(tp_K[0])
+    mean = float(positives_K @ precision_K) / total
+    # Of every level, that of the highest positive at or below it: the sums only move there.
+    slopes_N: Floats = -_filled(taken_K, b_K, len(images_L))[levels_N]
+    slopes_N[truth_N] += _filled(taken_K, precision_K + a_K - mean, len(images_L))[levels_N[truth_N]]
     return slopes_N / total
 
 
-def _ranked(scores_N: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Order of rising scores >= 0, and the scores in it: a sort of score and row in one number, not an indirect one."""
-    keys_N = scores_N.view(np.uint32).astype(np.uint64) << np.uint64(32)
-    keys_N |= np.arange(len(keys_N), dtype=np.uint64)
-    keys_N.sort()
-    return (keys_N & np.uint64(2**32 - 1)).astype(np.int64), (keys_N >> np.uint64(32)).astype(np.uint32).view(
-        np.float32
-    )
+def _filled(starts_K: NDArray[np.intp], values_K: Floats, count: int) -> Floats:
+    """Each value from its start up to the next, 0 before the first, [count]."""
+    return np.repeat(np.append(0.0, values_K), np.diff(np.concatenate([[0], starts_K, [count]])))
 
 
-def _at_positives(positives_P: NDArray[np.float32], ranked_N: NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Precision at each positive's score, and images of that score or higher."""
-    tp_P = len(positives_P) - np.searchsorted(positives_P, positives_P)
-    images_P = (len(ranked_N) - np.searchsorted(ranked_N, positives_P)).astype(np.float64)
-    return tp_P / images_P, images_P
+def _levels(scores_NC: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Scores in [0, 1] to one part in 256, as whole numbers up to 32,512, class by class, [C, N].
+
+    The bits of floats >= 0 order like the floats; the upper 17 hold sign, exponent and eight digits. A standard error
+    moves by less than a thousandth of itself.
+    """
+    bits_NC = np.ascontiguousarray(scores_NC, dtype=np.float32).view(np.uint32) >> np.uint32(15)
+    return np.ascontiguousarray(bits_NC.T).astype(np.int64)
 
 
 def _map_slopes(scores_NC: NDArray[np.float32], truth_NC: NDArray[np.bool_]) -> Floats:
-    columns = zip(np.ascontiguousarray(scores_NC.T), np.ascontiguousarray(truth_NC.T), strict=True)
     total_N = np.zeros(len(scores_NC))
-    for scores_N, truth_N in columns:
-        total_N += average_precision_slopes(scores_N, truth_N)
+    for levels_N, truth_N in zip(_levels(scores_NC), np.ascontiguousarray(truth_NC.T), strict=True):
+        total_N += average_precision_slopes(levels_N, truth_N)
     return total_N / max(int(truth_NC.any(axis=0).sum()), 1)
 
 

@@ -28,6 +28,10 @@ AVERAGES = ("micro", "macro")
 # Macro values are sums of up to N * C rounded differences; smaller gaps than this are taken for a tie.
 _SLACK = 1e-12
 _NUM_PROBES = 64
+_MANY = (
+    200_000  # from here on scores are left out of the sort that lie below these shares of the positives, if it can be
+)
+_PROBED = (0.5, 0.3, 0.2, 0.1, 0.05)
 
 Floats = NDArray[np.float64]
 Scores = NDArray[np.float32]
@@ -94,14 +98,18 @@ def best_threshold(scores_N: NDArray[np.floating], targets_N: NDArray[Any], obje
         targets_N: 0 or 1.
         objective: what to maximise.
     """
-    return _best_of_ranked(np.sort(_keys(scores_N, targets_N)), objective)
+    keys_N = _keys(scores_N, targets_N)
+    positives = int(np.count_nonzero(_is_positive(keys_N)))
+    return _best_of_ranked(np.sort(_worth_ranking(keys_N, positives, objective)), objective, positives)
 
 
 def best_threshold_per_class(
     scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], objective: Objective
 ) -> tuple[Floats, Floats]:
     """``best_threshold`` of each class: thresholds and values, float64 [C] each."""
-    best = [_best_of_ranked(ranked_N, objective) for ranked_N in _ranked_columns(scores_NC, targets_NC)]
+    ranked_CN = _ranked_columns(scores_NC, targets_NC)
+    counts_C = np.count_nonzero(targets_NC, axis=0).tolist()
+    best = [_best_of_ranked(ranked_N, objective, count) for ranked_N, count in zip(ranked_CN, counts_C, strict=True)]
     return np.array([found.threshold for found in best]), np.array([found.value for found in best])
 
 
@@ -178,15 +186,34 @@ def _ranked_columns(scores_NC: NDArray[np.floating], targets_NC: NDArray[Any]) -
     return np.sort(np.ascontiguousarray(_keys(scores_NC, targets_NC).T), axis=1)
 
 
-def _best_of_ranked(keys_N: Keys, objective: Objective) -> Best:
+def _worth_ranking(keys_N: Keys, positives: int, objective: Objective) -> Keys:
+    """Of many keys those so high that a cut there may be best in F-beta; the others need no place.
+
+    A lower cut finds every positive at most, and predicts at least as many as this one does.
+    """
+    if objective.kind != "fbeta" or len(keys_N) < _MANY or not positives:
+        return keys_N
+    positive_P = np.sort(keys_N[_is_positive(keys_N)])
+    reached = 0.0
+    for share in _PROBED:
+        at = int(positives * share)
+        predicted = int(np.count_nonzero(keys_N >= positive_P[at]))
+        reached = max(reached, _quality(positives - at, predicted, positives, objective))
+        if _quality(positives, predicted, positives, objective) < reached:
+            high_M: Keys = keys_N[keys_N >= positive_P[at]]
+            return high_M
+    return keys_N
+
+
+def _best_of_ranked(keys_N: Keys, objective: Objective, positives: int) -> Best:
     rows_P = np.flatnonzero(_is_positive(keys_N))
-    if not len(rows_P):
+    if not positives:
         return _without_positives(objective)
     first_K = _first_of_each(keys_N[rows_P])
     below_K = rows_P[first_K]
     tp_K, predicted_K = len(rows_P) - first_K, len(keys_N) - below_K
-    quality_K = _quality(tp_K, predicted_K, len(rows_P), objective)
-    best, value = _choose(quality_K, tp_K / len(rows_P), objective)
+    quality_K = _quality(tp_K, predicted_K, positives, objective)
+    best, value = _choose(quality_K, tp_K / positives, objective)
     below = below_K[best]
     lower, upper = _scores(keys_N[[max(below - 1, 0), below]])
     return Best(_between(lower if below else np.float32(0), upper), value)
@@ -241,10 +268,7 @@ def _macro_curves(cuts_K: Scores, columns: Sequence[Column], objective: Objectiv
 
 
 def _macro_at(cuts_M: Scores, columns: Sequence[Column], objective: Objective) -> tuple[Floats, Floats, Floats]:
-    """Macro quality and recall at a few cuts, and the most that this or any lower cut can have of the former.
-
-    A lower cut finds every positive at most, and predicts at least as many as this one does.
-    """
+    """Macro quality and recall at a few cuts, and the most that this or any lower cut can have of the former."""
     curves = []
     for ranked_N, positives_P in columns:
         total = len(positives_P)

@@ -65,8 +65,14 @@ def check_scores(scores_NC: Tensor, targets_NC: Tensor) -> None:
     if not (low >= 0 and high <= 1):  # nan where there is one
         found = f"{int(count_invalid(scores_NC))} scores outside [0, 1] ({low:g}..{high:g})"
         raise MetricError(f"{found}: pass torch.sigmoid(logits.float())")
-    if not ((targets_NC == 0) | (targets_NC == 1)).all():
+    if not _is_multi_hot(targets_NC):
         raise MetricError("targets must be 0 or 1: an image has a class or has it not")
+
+
+def _is_multi_hot(targets_NC: Tensor) -> bool:
+    if targets_NC.is_floating_point():
+        return bool(((targets_NC == 0) | (targets_NC == 1)).all())
+    return bool(targets_NC.min() >= 0) and bool(targets_NC.max() <= 1)
 
 
 def count_invalid(scores: Tensor) -> Tensor:
@@ -87,8 +93,16 @@ def confusion(predicted_NC: Tensor, targets_NC: Tensor) -> Counts:
         targets_NC: multi-hot.
     """
     truth_NC = targets_NC.bool()
-    tp, num_predicted, num_true = (predicted_NC & truth_NC).sum(dim=0), predicted_NC.sum(dim=0), truth_NC.sum(dim=0)
+    tp, num_predicted, num_true = _sums(predicted_NC, truth_NC, dim=0)
     return Counts(tp, num_predicted - tp, num_true - tp, len(truth_NC) - num_predicted - num_true + tp)
+
+
+def _sums(predicted_NC: Tensor, truth_NC: Tensor, *, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """True positives, predictions and positives along a dimension, int64; summed as int32, in half of the time."""
+    tp, num_predicted, num_true = (
+        part_NC.sum(dim=dim, dtype=torch.int32).long() for part_NC in (predicted_NC & truth_NC, predicted_NC, truth_NC)
+    )
+    return tp, num_predicted, num_true
 
 
 def tally(predicted_NC: Tensor, targets_NC: Tensor) -> Tally:
@@ -99,17 +113,20 @@ def tally(predicted_NC: Tensor, targets_NC: Tensor) -> Tally:
         targets_NC: multi-hot.
     """
     truth_NC = targets_NC.bool()
-    f1_N = f1_samples(predicted_NC, truth_NC)
-    exact_N = (predicted_NC == truth_NC).all(dim=1)
-    num_images = torch.full_like(exact_N.sum(), len(exact_N))
-    return Tally(confusion(predicted_NC, truth_NC), f1_N.sum(), exact_N.sum(), num_images)
+    tp_N, num_predicted_N, num_true_N = _sums(predicted_NC, truth_NC, dim=1)
+    num_exact = ((tp_N == num_predicted_N) & (tp_N == num_true_N)).sum()
+    num_images = torch.full_like(num_exact, len(truth_NC))
+    f1_N = _f1_of_images(tp_N, num_predicted_N + num_true_N)
+    return Tally(confusion(predicted_NC, truth_NC), f1_N.sum(), num_exact, num_images)
 
 
 def f1_samples(predicted_NC: Tensor, targets_NC: Tensor) -> Tensor:
     """F1 of each image over its classes, float64 [N]; 1 where nothing is labelled and nothing predicted."""
-    truth_NC = targets_NC.bool()
-    tp_N = (predicted_NC & truth_NC).sum(dim=1)
-    total_N = predicted_NC.sum(dim=1) + truth_NC.sum(dim=1)
+    tp_N, num_predicted_N, num_true_N = _sums(predicted_NC, targets_NC.bool(), dim=1)
+    return _f1_of_images(tp_N, num_predicted_N + num_true_N)
+
+
+def _f1_of_images(tp_N: Tensor, total_N: Tensor) -> Tensor:
     return torch.where(total_N > 0, _fraction(2 * tp_N, total_N), 1.0)
 
 

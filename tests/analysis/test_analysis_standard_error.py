@@ -8,6 +8,11 @@ from sklearn.metrics import average_precision_score
 from src.analysis.bootstrap import resample
 from src.analysis.standard_error import MANY_IMAGES, average_precision_slopes, jackknife_error, standard_error
 
+
+def exact_levels(scores_N: NDArray[np.float32]) -> NDArray[np.int64]:
+    return np.unique(scores_N, return_inverse=True)[1].astype(np.int64)
+
+
 OBJECTIVES = ("map", "f1_micro", "f1_macro", "cf1", "of1", "f1_micro_tuned", "f1_macro_tuned")
 CUTS = (0.3, np.array([0.5, 0.3, 0.2, 0.1, 0.4]))
 
@@ -23,7 +28,7 @@ def scores(num_images: int, seed: int = 0, *, decimals: int = 7) -> tuple[NDArra
 def test_average_precision_slopes__are_the_finite_differences_of_scikit_learns(decimals: int) -> None:
     scores_NC, targets_NC = scores(60, decimals=decimals)
     scores_N, truth_N = scores_NC[:, 2], targets_NC[:, 2]
-    slopes_N = average_precision_slopes(scores_N, truth_N.astype(bool))
+    slopes_N = average_precision_slopes(exact_levels(scores_N), truth_N.astype(bool))
     step = 1e-4
     for image in range(60):
         weights_N = np.ones((2, 60))
@@ -33,7 +38,17 @@ def test_average_precision_slopes__are_the_finite_differences_of_scikit_learns(d
 
 
 def test_average_precision_slopes__are_zero_without_a_positive() -> None:
-    assert not average_precision_slopes(np.linspace(0, 1, 9, dtype=np.float32), np.zeros(9, bool)).any()
+    assert not average_precision_slopes(np.arange(9), np.zeros(9, bool)).any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01], ids=["up to 1", "up to 0.01"])
+def test_jackknife_error__of_map_is_that_of_the_unrounded_scores(scale: float) -> None:
+    scores_NC, targets_NC = scores(2000)
+    scores_NC *= np.float32(scale)
+    columns = zip(scores_NC.T, targets_NC.T.astype(bool), strict=True)
+    slopes_CN = [average_precision_slopes(exact_levels(scores_N), truth_N) for scores_N, truth_N in columns]
+    expected = np.sqrt((np.mean(slopes_CN, axis=0) ** 2).sum())
+    assert jackknife_error(scores_NC, targets_NC, CUTS, objective="map") == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

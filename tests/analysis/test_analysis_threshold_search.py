@@ -13,6 +13,8 @@ from src.analysis.threshold_search import (
     F1,
     KINDS,
     Objective,
+    _keys,
+    _worth_ranking,
     best_global_threshold,
     best_macro_threshold,
     best_threshold,
@@ -252,3 +254,18 @@ def test_best_global_threshold__label_prior_on_real_labels_is_always_person() ->
     counts = np.sort(targets.sum(axis=0))[::-1].cumsum()
     constant = max(2 * tp / (k * len(rows) + targets.sum()) for k, tp in enumerate(counts, start=1))
     assert best_global_threshold(scores, targets, F1).value == pytest.approx(constant, abs=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [7, 2], ids=["distinct", "many ties"])
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("gap", [0.0, 2.0, 6.0], ids=["random", "fair", "nearly perfect"])
+def test_best_threshold__of_many_scores_is_what_sorting_all_of_them_finds(gap, beta, decimals, monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.random(250_000) < 0.03
+    scores = (1 / (1 + np.exp(3 - gap * targets - rng.normal(0, 1, len(targets))))).round(decimals).astype(np.float32)
+    objective = Objective(beta=beta)
+    found = best_threshold(scores, targets, objective)
+    if gap == 2.0:
+        assert len(_worth_ranking(_keys(scores, targets), int(targets.sum()), objective)) < len(scores) / 2
+    monkeypatch.setattr("src.analysis.threshold_search._MANY", len(scores) + 1)
+    assert best_threshold(scores, targets, objective) == found
