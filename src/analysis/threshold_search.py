@@ -98,8 +98,7 @@ def best_threshold(scores_N: NDArray[np.floating], targets_N: NDArray[Any], obje
         targets_N: 0 or 1.
         objective: what to maximise.
     """
-    keys_N = _keys(scores_N, targets_N)
-    positives = int(np.count_nonzero(_is_positive(keys_N)))
+    keys_N, positives = _keys(scores_N, targets_N), int(np.count_nonzero(targets_N))
     return _best_of_ranked(np.sort(_worth_ranking(keys_N, positives, objective)), objective, positives)
 
 
@@ -107,8 +106,7 @@ def best_threshold_per_class(
     scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], objective: Objective
 ) -> tuple[Floats, Floats]:
     """``best_threshold`` of each class: thresholds and values, float64 [C] each."""
-    ranked_CN = _ranked_columns(scores_NC, targets_NC)
-    counts_C = np.count_nonzero(targets_NC, axis=0).tolist()
+    ranked_CN, counts_C = _ranked_columns(scores_NC, targets_NC), np.count_nonzero(targets_NC, axis=0).tolist()
     best = [_best_of_ranked(ranked_N, objective, count) for ranked_N, count in zip(ranked_CN, counts_C, strict=True)]
     return np.array([found.threshold for found in best]), np.array([found.value for found in best])
 
