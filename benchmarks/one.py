@@ -1,6 +1,7 @@
 """Measures one row in this process: ``python -m benchmarks.one ROW SETTINGS RESULT``, started by ``__main__``."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,3 +17,5 @@ def main(name: str, settings: str, result: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(0)  # threads of a peer (FFCV's, with numba 0.68) may keep the interpreter from ending

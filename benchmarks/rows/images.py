@@ -23,7 +23,7 @@ CROP, SQUASH = 0.08, 1.0
 
 def measure_originals(settings: Settings) -> list[Finding]:
     """Random resized crop, flip, brightness and contrast; ours ends in uint8, since the network normalises."""
-    root = _prepare(settings)
+    root = prepare(settings)
     wanted = (
         ("original JPEG to augmented batch", CROP, None, 2.4),
         ("the same, ours normalised to float32 too", CROP, _normaliser(), None),
@@ -37,9 +37,8 @@ def measure_originals(settings: Settings) -> list[Finding]:
 
 def measure_raw_cache(settings: Settings) -> list[Finding]:
     """The same from images prepared once, 256 x 256 uint8, memory-mapped; the peer still reads originals."""
-    root = _prepare(settings)
-    words = (f"data.root={root}", "data.cache=raw", f"data.cache_side={RAW_SIDE}", f"data.image_size={SIDE}")
-    run_process(python("-m", "src.prepare", "data=coco2017", *words, f"cache_dir={settings.folder / 'cache'}"))
+    root = prepare(settings)
+    prepare_raw(root, settings)
     wanted = (
         ("raw cache to augmented batch", None, 30.0),
         ("the same, ours normalised to float32 too", _normaliser(), None),
@@ -50,7 +49,14 @@ def measure_raw_cache(settings: Settings) -> list[Finding]:
     ]
 
 
-def _prepare(settings: Settings) -> Path:
+def prepare_raw(root: Path, settings: Settings) -> None:
+    """Write the raw cache of the images under ``root``."""
+    words = (f"data.root={root}", "data.cache=raw", f"data.cache_side={RAW_SIDE}", f"data.image_size={SIDE}")
+    run_process(python("-m", "src.prepare", "data=coco2017", *words, f"cache_dir={settings.folder / 'cache'}"))
+
+
+def prepare(settings: Settings) -> Path:
+    """One thread, and the folder of the images in COCO's layout."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     return ensure_layout(settings, train=BATCH * (1 if settings.small else 6), val=16)
@@ -67,15 +73,16 @@ def _compare(
     then: Callable[[Any], Any] | None,
     cache: str = "none",
 ) -> Finding:
-    ours = partial(_consume, _our_batches(root, settings, crop=crop, cache=cache), then)
-    peers = partial(_consume, _reference_batches(root, crop=crop))
+    ours = partial(consume, our_batches(root, settings, crop=crop, cache=cache), then)
+    peers = partial(consume, _reference_batches(root, crop=crop))
     turns = interleave(partial(clocked, ours), partial(clocked, peers), repeats=settings.repeats, warmup=1)
     images = len(list((root / "train2017").iterdir()))
     measured = per_item(turns, settings.clock, items=images, unit="image")
     return Finding(row=row, what=what, peer=PEER, rule="ratio" if target else "shown", target=target, **measured)
 
 
-def _consume(batches: Iterable[Any], then: Callable[[Any], Any] | None = None) -> None:
+def consume(batches: Iterable[Any], then: Callable[[Any], Any] | None = None) -> None:
+    """Ask for every batch, and do something with its images."""
     for batch in batches:
         if then is not None:
             then(batch["image"])
@@ -87,7 +94,10 @@ def _normaliser() -> Any:
     return Normalize()
 
 
-def _our_batches(root: Path, settings: Settings, *, crop: float, cache: str) -> Iterable[Any]:
+def our_batches(
+    root: Path, settings: Settings, *, crop: float, cache: str, strength: float = STRENGTH
+) -> Iterable[Any]:
+    """The training loader of this process."""
     from src.config.schema.data import AugmentConfig, CocoConfig
     from src.config.schema.training import DebugConfig
     from src.data.datamodule import MultiLabelDataModule
@@ -95,7 +105,7 @@ def _our_batches(root: Path, settings: Settings, *, crop: float, cache: str) -> 
     prepared: dict[str, Any] = {} if cache == "none" else {"cache": cache, "cache_side": RAW_SIDE}
     data = MultiLabelDataModule(
         CocoConfig(root=str(root), image_size=SIDE, batch_size=BATCH, holdout=0.0, **prepared),
-        AugmentConfig(crop_min_scale=crop, brightness=STRENGTH, contrast=STRENGTH),
+        AugmentConfig(crop_min_scale=crop, brightness=strength, contrast=strength),
         DebugConfig(),
         seed=0,
         cache_dir=settings.folder / "cache",

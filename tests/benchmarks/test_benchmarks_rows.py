@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", QUICK)
 def test_row__measures_both_sides(name: str, folder: Path) -> None:
     if not ROWS[name].available:
-        pytest.skip(f"{ROWS[name].needs} has not been built")
+        pytest.skip(f"{ROWS[name].needs} is not installed or not built")
     findings = ROWS[name].load()(small(folder))
     assert findings
     for finding in findings:
