@@ -15,6 +15,7 @@ from benchmarks.findings import Finding, per_item
 from benchmarks.measuring import clocked, interleave
 from benchmarks.rows.images import BATCH, CROP, RAW_SIDE, SIDE, STRENGTH, consume, our_batches, prepare, prepare_raw
 from benchmarks.settings import Settings
+from src.data.images import read_image
 
 PEER = "FFCV, the same from its raw 256 x 256"
 
@@ -51,8 +52,9 @@ class _Squares:
         return len(self.paths)
 
     def __getitem__(self, at: int) -> tuple[NDArray[np.uint8], int]:
-        pixels = cv2.cvtColor(cv2.imread(str(self.paths[at])), cv2.COLOR_BGR2RGB)
-        return cv2.resize(pixels, (RAW_SIDE, RAW_SIDE), interpolation=cv2.INTER_AREA), at
+        pixels = read_image(self.paths[at], expected=None, max_pixels=10**8)
+        squared = cv2.resize(pixels, (RAW_SIDE, RAW_SIDE), interpolation=cv2.INTER_AREA)
+        return np.asarray(squared, np.uint8), at
 
 
 def _write(paths: list[Path], beton: Path) -> None:
