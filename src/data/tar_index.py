@@ -54,7 +54,7 @@ def index_shards(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "lock"):  # other processes of the run find what the first has read
-        records = {shard.place: _kept(shard, folder) for shard in shards}
+        records: dict[str, TarRecord | None] = {shard.place: _kept(shard, folder) for shard in shards}
         unknown = [shard for shard in shards if records[shard.place] is None]
         with ThreadPoolExecutor(min(PARALLEL, max(len(unknown), 1))) as pool:
             for done, (shard, record) in enumerate(zip(unknown, pool.map(scan, unknown), strict=True), start=1):
@@ -82,7 +82,7 @@ def scan(shard: TarShard) -> TarRecord:
                         record.names.append(member.name)
                         record.offsets.append(member.offset_data)
                         record.sizes.append(member.size)
-                    tar.members = []  # else every header stays in memory
+                    tar.members = []  # type: ignore[attr-defined]  # else every header stays in memory
                 end = tar.offset
         except (tarfile.TarError, EOFError) as error:
             raise DataError(f"{shard.place}: {_reason(counted, error)}") from error
