@@ -108,12 +108,11 @@ class TarFrames:
 
     def _to_fetch(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
         """The remote shard of each of these images, -1 where none is needed."""
-        shards_L = self.shards_N[places].copy()
-        for position, at in enumerate(places.tolist()):
-            shard = self._shards[shards_L[position]]
-            if not shard.is_remote or (self._kept and self._kept_path(self._kept, at).exists()):
-                shards_L[position] = -1
-        return shards_L
+        shards_L = self.shards_N[places]
+        is_local = np.array([not shard.is_remote for shard in self._shards])[shards_L]
+        if self._kept:
+            is_local |= np.array([self._kept_path(self._kept, at).exists() for at in places.tolist()], np.bool_)
+        return np.where(is_local, np.int32(-1), shards_L)
 
     def _kept_path(self, folder: Path, at: int) -> Path:
         shard = self._shards[int(self.shards_N[at])]

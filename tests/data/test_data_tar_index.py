@@ -12,7 +12,14 @@ from src.data.errors import DataError
 from src.data.tar_index import index_shards, scan
 from src.data.tar_shards import TarShard, find_shards
 
-CONTENTS = {"a/0.jpg": b"zero" * 300, "a/0.json": b"{}", "1.JPEG": b"one", "2.png": b"", ".3.jpg": b"x", "__m__.jpg": b"y"}
+CONTENTS = {
+    "a/0.jpg": b"zero" * 300,
+    "a/0.json": b"{}",
+    "1.JPEG": b"one",
+    "2.png": b"",
+    ".3.jpg": b"x",
+    "__m__.jpg": b"y",
+}
 IMAGES = ["a/0.jpg", "1.JPEG", "2.png"]
 
 
