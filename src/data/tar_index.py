@@ -63,7 +63,7 @@ def index_shards(
                     file.write(msgspec.msgpack.encode(record))
                 if on_shards:
                     on_shards(done, len(unknown))
-    return [record for shard in shards if (record := records[shard.place]) is not None]
+    return [found for shard in shards if (found := records[shard.place]) is not None]
 
 
 def scan(shard: TarShard) -> TarRecord:
