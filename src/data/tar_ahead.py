@@ -67,6 +67,7 @@ class TarsAhead:
         """A batch that begins at visit ``at`` is next in an epoch of these rows."""
         if rows_L is not self._rows:
             self._rows, self._stretches = rows_L, Stretches(self._shards_of(rows_L), self._sizes)
+            self._failed.clear()
         wanted = self._stretches.ahead(at - self._lag, room=self._folder.bound)
         with self._mutex:
             self._wanted = wanted

@@ -4,6 +4,7 @@ The copy that was read longest ago makes room. All processes of a machine share 
 the others wait for it. Copies are opened for each read, so that one that is deleted gives its bytes back at once.
 """
 
+import logging
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -16,6 +17,9 @@ from src.data.tar_shards import TarShard, opened
 
 _CHUNK = 1 << 20
 _PAUSE_SECONDS = 0.05
+RETRIES_SECONDS = (1.0, 10.0)
+"""Pauses before a transfer that broke is tried again."""
+_log = logging.getLogger(__name__)
 
 
 class TarFolder:
@@ -81,7 +85,7 @@ class TarFolder:
                     return False
                 time.sleep(_PAUSE_SECONDS)
             try:
-                self._download(number, part)
+                self._download_in_the_end(number, part)
                 with locked(self._folder / "lock"):  # whoever adds up the folder sees it under one of its names
                     part.replace(target)
             except OSError as error:
@@ -124,6 +128,15 @@ class TarFolder:
             if path.suffix == ".tar":
                 copies.append((status.st_mtime, path, status.st_size))
         return copies, used
+
+    def _download_in_the_end(self, number: int, part: Path) -> None:
+        for pause in RETRIES_SECONDS:
+            try:
+                return self._download(number, part)
+            except DataError as error:
+                _log.warning("%s; trying again in %g s", error, pause)
+                time.sleep(pause)
+        return self._download(number, part)
 
     def _download(self, number: int, part: Path) -> None:
         size, done = self._sizes[number], 0

@@ -17,12 +17,14 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.fetched: Counter[str] = Counter()
         self.broken = False
+        self.failing = 0
         owner = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
             def do_GET(self) -> None:
                 owner.fetched[self.path.lstrip("/")] += 1
-                if owner.broken:
+                owner.failing -= 1
+                if owner.broken or owner.failing >= 0:
                     return self.send_error(403)
                 return super().do_GET()
 

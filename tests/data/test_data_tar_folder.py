@@ -7,12 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from src.data import tar_folder
 from src.data.errors import DataError
 from src.data.locks import locked
 from src.data.tar_folder import TarFolder
 from src.data.tar_shards import find_shards
 
 SIZE, COUNT = 40_000, 6
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch):
+    monkeypatch.setattr(tar_folder, "RETRIES_SECONDS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -114,6 +120,14 @@ def test_fetch__what_a_killed_process_left_is_removed(tmp_path, remote):
         assert left.exists()
         assert used(folder) == 3 * SIZE
     assert len(held(folder)) == 2
+
+
+def test_fetch__a_transfer_that_breaks_is_tried_again(tmp_path, remote, caplog):
+    server, _ = remote
+    server.failing = 2
+    assert read(make(tmp_path, server), 3) == bytes([3]) * SIZE
+    assert server.fetched == {"a-3.tar": 3}
+    assert caplog.text.count("trying again in 0 s") == 2
 
 
 def test_fetch__a_shard_that_changed_or_a_server_that_refuses_is_named(tmp_path, remote):
