@@ -53,6 +53,7 @@ ROWS = {
         Row("originals", "original JPEG to augmented 224 x 224 batch, per core", "images", 7, True),
         Row("raw-cache", "prepared raw images to augmented batch, per core", "images", 7, True, "src.data.store"),
         Row("ffcv", "prepared raw images to augmented batch, against FFCV", "ffcv", 7, True, "ffcv"),
+        Row("tar-shards", "local tar shards to augmented batch, per core", "tar_shards", 7, True, "webdataset"),
         Row("epoch", "one epoch of src.train, end to end", "epoch", 3),
         Row("step", "Lightning and our callbacks, per step", "step", 5),
         Row("epoch-end", "metrics and thresholds of 40,000 x 80 scores", "epoch_end", 7, True),

@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from src.data.synthetic import ensure_sample
 from tests.conftest import ROOT
+from tests.data.conftest import write_shards
 
 FAST = ("+experiment=smoke", "debug=fast", "data.image_size=32", "trainer.max_epochs=1")
 
@@ -102,3 +105,24 @@ def test_user_error__is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     done = command("src.train", "data=coco2017", f"data.root={tmp_path / 'nowhere'}", f"output_dir={tmp_path / 'out'}")
     assert_one_error(done, r"data\.root: no folder .*nowhere; data\.root=PATH if you have COCO elsewhere")
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.slow
+def test_train_evaluate_predict__with_train_in_tar_shards_only(cache_dir: Path, tmp_path: Path) -> None:
+    sample = ensure_sample(cache_dir, train_images=160, val_images=48, seed=7)
+    root = Path(shutil.copytree(sample, tmp_path / "coco"))
+    write_shards(sorted((root / "train2017").iterdir()), tmp_path / "tars", 4)
+    shutil.rmtree(root / "train2017")
+    where = ("data=coco2017", f"data.root={root}", f"cache_dir={tmp_path / 'cache'}", "data.holdout=0.25")
+    shards = (f'data.shards="{tmp_path}/tars/train-{{00..03}}.tar"', "data.shard_window=2")
+    trained = command("src.train", *FAST, *where, *shards, f"hydra.run.dir={tmp_path / 'run'}")
+    assert trained.returncode == 0, trained.stderr
+    assert "cache      none: 4 tar shards, 0.00 GB, mixed 2 at a time" in trained.stdout
+    evaluated = command("src.evaluate", f"run={tmp_path / 'run'}", "split=holdout", "data.num_workers=0")
+    assert evaluated.returncode == 0, evaluated.stderr
+    predicted = command(
+        "src.predict", f"run={tmp_path / 'run'}", f"input={root / 'val2017'}", f"output={tmp_path / 'p.csv'}"
+    )
+    assert predicted.returncode == 0, predicted.stderr
+    without = command("src.train", *FAST, *where, f"hydra.run.dir={tmp_path / 'other'}")
+    assert_one_error(without, r"data\.root: no train2017 under")

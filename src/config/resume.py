@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from src.config.schema.errors import ConfigError, UserError
 
 MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
-              "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "thresholds.",
+              "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "data.shard_cache_gb",
+              "thresholds.",
               "report=", "logger.")  # fmt: skip
 
 

@@ -22,9 +22,10 @@ from src.data.loader import Split, split_loader
 from src.data.order import EpochBatchSampler
 from src.data.resident import ResidentImages
 from src.data.sampler import epoch_length, expected_draws
-from src.data.source import Source, locate
+from src.data.source import Source, class_mismatch, locate
 from src.data.split import holdout_split
 from src.data.store import StoreFrames, open_store, store_folder
+from src.data.tar_frames import TarFrames, open_tars
 from src.data.targets import Selection, select_targets
 
 _LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM, _CALIBRATION_STREAM = 2, 3, 4, 5
@@ -86,12 +87,13 @@ class MultiLabelDataModule(pl.LightningDataModule):
         if self._splits:
             return
         self.source: Source = locate(self._data, cache_dir=self._cache_dir)
-        train_index, train = self._select(self.source.train_annotations, self.source.train_images)
+        train_files = None if self._data.shards else self.source.train_images
+        train_index, train = self._select(self.source.train_annotations, train_files)
         val_index, val = self._select(self.source.val_annotations, self.source.val_images)
         if val.class_names != train.class_names:
-            raise DataError(_class_mismatch(self.source, train.class_names, val.class_names))
+            raise DataError(class_mismatch(self.source, train.class_names, val.class_names))
         self.class_names: tuple[str, ...] = train.class_names
-        whole = Split(train_index, self.source.train_images, train.rows, train.targets)
+        whole = Split(train_index, self.source.train_images, train.rows, train.targets, self._tars(train_index))
         self._splits = self._split_train(whole)
         self._splits["val"] = Split(val_index, self.source.val_images, val.rows, val.targets)
         self._counts = {f"{name}_images": len(split.rows) for name, split in self._splits.items()}
@@ -224,6 +226,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
             shuffle=shuffle,
             drop_last=shuffle,
             draws_N=self.train_draws if shuffle else None,
+            by_shard=split.by_shard(lag=(2 * self._num_workers + 1) * batch_size),  # a worker holds two batches
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
             max_batches=self._debug.max_steps,
@@ -243,7 +246,12 @@ class MultiLabelDataModule(pl.LightningDataModule):
             pin_memory=self._pin_memory,
         )
 
-    def _select(self, annotations: Path, image_dir: Path) -> tuple[CocoIndex, Selection]:
+    def _tars(self, index: CocoIndex) -> TarFrames | None:
+        if not self._data.shards:
+            return None
+        return open_tars(index, self.source.train_annotations, self._data, cache_dir=self._cache_dir)
+
+    def _select(self, annotations: Path, image_dir: Path | None) -> tuple[CocoIndex, Selection]:
         data = self._data
         index = load_index(annotations, image_dir=image_dir, cache_dir=self._cache_dir, reader=data.reader)
         return index, select_targets(
@@ -258,7 +266,10 @@ class MultiLabelDataModule(pl.LightningDataModule):
             splits["train"] = whole.take(self._choice(len(whole.rows), overfit, _OVERFIT_STREAM))
         elif self._data.holdout > 0:
             rows, held = holdout_split(whole.targets, fraction=self._data.holdout, seed=self._seed)
-            splits = {"train": whole.take(rows), "holdout": whole.take(held)}
+            splits = {
+                "train": whole.take(rows),
+                "holdout": whole.take(held).keeping(self._cache_dir / "shards" / "kept"),
+            }
         if limit and not overfit:
             splits["train"] = splits["train"].take(self._choice(len(splits["train"].rows), limit, _LIMIT_STREAM))
         if self._debug.permute_targets:
@@ -287,12 +298,3 @@ class MultiLabelDataModule(pl.LightningDataModule):
         parts += [data.classes, data.empty, data.crowd, data.min_area, data.holdout, data.limit]
         parts += [debug.overfit_images, debug.permute_targets, self._seed]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def _class_mismatch(source: Source, train: tuple[str, ...], val: tuple[str, ...]) -> str:
-    only_train = ", ".join(sorted(set(train) - set(val))) or "none"
-    only_val = ", ".join(sorted(set(val) - set(train))) or "none"
-    return (
-        f"{source.val_annotations}: its classes are not those of {source.train_annotations}"
-        f" (only in train: {only_train}; only in val: {only_val}; or another order of category ids)"
-    )

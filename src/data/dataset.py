@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from src.data.augment import Recipe
 from src.data.coco import CocoIndex
-from src.data.errors import ImageError
+from src.data.errors import DataError, ImageError
 from src.data.frames import Frames, named
 from src.data.order import Key
 from src.data.views import Views
@@ -78,19 +78,22 @@ class MultiLabelDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: Key) -> Batch | ImageError:
+    def __getitem__(self, key: Key) -> Batch | DataError:
         """The batch of one image."""
         return self.__getitems__([key])
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch | ImageError:
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | DataError:
         """The batch of these images, each ``(epoch, row)`` or ``(epoch, row, repeat)``.
 
         All may be broken, then B is 0. With ``raise`` the first broken image is returned instead, for ``BatchLoader``
-        to raise.
+        to raise; with either, what is wrong with the source as a whole.
         """
         rows = np.array([key[1] for key in keys], np.int64)
         images_BHWC = _empty(len(keys), self._recipe.image_size)
-        errors = self._paint(keys, rows, images_BHWC.numpy())
+        try:
+            errors = self._paint(keys, rows, images_BHWC.numpy())
+        except DataError as error:
+            return error
         if errors and self._on_error == "raise":
             return errors[min(errors)]
         whole = np.array([i not in errors for i in range(len(keys))], np.bool_)
@@ -146,7 +149,7 @@ def _empty(count: int, side: int) -> Tensor:
 
 
 class BatchLoader(DataLoader[Any]):
-    """A DataLoader (with ``collate_fn=as_it_is``) that raises a worker's ImageError as it is.
+    """A DataLoader (with ``collate_fn=as_it_is``) that raises a worker's DataError as it is.
 
     PyTorch re-raises a worker's exception as ``type(error)(text of the traceback)``: an error with fields of its own
     becomes a RuntimeError. So a broken image comes as data and is raised in this process.
@@ -161,7 +164,7 @@ def as_it_is(batch: _T) -> _T:
     return batch
 
 
-def _raise_error(batch: Batch | ImageError) -> Batch:
-    if isinstance(batch, ImageError):
+def _raise_error(batch: Batch | DataError) -> Batch:
+    if isinstance(batch, DataError):
         raise batch
     return batch

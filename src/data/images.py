@@ -39,6 +39,11 @@ def image_size(path: Path) -> tuple[int, int]:
         raise ImageError(path, _os_reason(error)) from error
 
 
+def bytes_size(data: bytes, path: Path) -> tuple[int, int]:
+    """As ``image_size``, of bytes already read; ``path`` is what errors call them."""
+    return _header_size(io.BytesIO(data), path)
+
+
 def read_image(
     path: Path, *, expected: tuple[int, int] | None, max_pixels: int, half: bool = False
 ) -> NDArray[np.uint8]:
@@ -61,6 +66,13 @@ def read_image(
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(path, _os_reason(error)) from error
+    return decode_image(data, path, expected=expected, max_pixels=max_pixels, half=half)
+
+
+def decode_image(
+    data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixels: int, half: bool = False
+) -> NDArray[np.uint8]:
+    """As ``read_image``, of bytes already read; ``path`` is what errors call them."""
     stream = io.BytesIO(data)
     width, height = _header_size(stream, path)
     if width * height > max_pixels:

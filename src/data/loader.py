@@ -13,9 +13,10 @@ from src.data.coco import CocoIndex
 from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
 from src.data.frames import FileFrames, Frames
 from src.data.images import begin_worker
-from src.data.order import EpochBatchSampler
+from src.data.order import ByShard, EpochBatchSampler
 from src.data.resident import ResidentDataset
 from src.data.store import StoreFrames
+from src.data.tar_frames import TarFrames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +27,20 @@ class Split:
     image_dir: Path
     rows: NDArray[np.int64]
     targets: NDArray[np.uint8]
+    tars: TarFrames | None = None
+    """Where the originals are, if not in ``image_dir``."""
 
     def take(self, chosen: NDArray[np.int64]) -> "Split":
         """The images at positions ``chosen``."""
         return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
+
+    def keeping(self, folder: Path) -> "Split":
+        """The same; images of remote shards are kept in ``folder`` once they have been read."""
+        return replace(self, tars=self.tars.keeping(folder)) if self.tars else self
+
+    def by_shard(self, *, lag: int) -> ByShard | None:
+        """How an epoch goes through the shards, if there are any; see ``TarFrames``."""
+        return self.tars.by_shard(self.rows, lag=lag) if self.tars else None
 
     def path_of(self, image_id: int) -> Path:
         """File of an image by COCO's number; the number must be in the index."""
@@ -45,7 +56,7 @@ def _dataset(
         )
     return MultiLabelDataset(
         split.index,
-        frames or FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels),
+        frames or split.tars or FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels),
         rows=split.rows,
         targets=split.targets,
         recipe=recipe,
@@ -71,7 +82,7 @@ def split_loader(
         data: what to do with broken images, pixel limit.
         recipe: from pixels to the network's input.
         order: which keys make up which batch.
-        frames: where pixels come from; None reads the files. With ``data.cache=device`` the batches of a store come
+        frames: where pixels come from; None reads the originals. With ``data.cache=device`` the batches of a store come
             without pixels, for ``ResidentImages``.
         num_workers: loader processes.
         persistent: keep them between epochs.

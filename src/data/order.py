@@ -1,18 +1,34 @@
 """The batches in which images are visited, as a function of (seed, epoch): nothing to save, nothing to restore."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from src.data.sampler import epoch_length, epoch_rows, permutation, repeat_numbers
+from src.data.sampler import epoch_length, epoch_rows, in_windows, permutation, repeat_numbers
 
 Key = tuple[int, int] | tuple[int, int, int]
 """(epoch, row), with a number from 1 where the row has come in this epoch before, so that each visit is augmented anew.
 
 The epoch travels with the row: loader workers need no shared state to augment by it.
 """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ByShard:
+    """An epoch that goes through shards.
+
+    Attributes:
+        shards_N: int32, shard of each row.
+        window: shards that are mixed in training, see ``in_windows``; without shuffling, shard follows shard.
+        upcoming: told before each batch this process's rows of the epoch in order, and where in them it begins.
+    """
+
+    shards_N: NDArray[np.int32]
+    window: int
+    upcoming: Callable[[NDArray[np.int64], int], None] | None = None
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
@@ -31,6 +47,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
         shuffle: bool,
         drop_last: bool,
         draws_N: NDArray[np.float64] | None = None,
+        by_shard: ByShard | None = None,
         rank: int = 0,
         world_size: int = 1,
         max_batches: int = 0,
@@ -43,9 +60,10 @@ class EpochBatchSampler(Sampler[list[Key]]):
             seed: seed of the order.
             shuffle: a new order in every epoch, and the same number of batches in every process, as training needs
                 (fewer than ``world_size`` images are left out for it); False visits all rows in ascending order,
-                none twice.
+                none twice (with ``by_shard``, shard after shard).
             drop_last: leave out an incomplete last batch, provided there is a complete one.
             draws_N: mean visits of each row in an epoch, with a whole sum, for ``shuffle``; None visits each once.
+            by_shard: keep the rows of a shard together; None knows of no shards.
             rank: this process, 0..world_size-1.
             world_size: processes that share the rows.
             max_batches: end after so many batches; 0 does not.
@@ -54,6 +72,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
             raise ValueError(f"draws_N: one number for each of {num_images} images, with shuffle; got {len(draws_N)}")
         self._num_images = num_images
         self._draws_N = draws_N
+        self._by_shard = by_shard
         self._batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
@@ -82,6 +101,8 @@ class EpochBatchSampler(Sampler[list[Key]]):
         rows, repeats = self._visits(epoch)
         for index in range(start, self._num_batches):
             chosen = slice(index * self._batch_size, (index + 1) * self._batch_size)
+            if self._by_shard and self._by_shard.upcoming:
+                self._by_shard.upcoming(rows, chosen.start)
             visits = zip(rows[chosen].tolist(), repeats[chosen].tolist(), strict=True)
             yield [(epoch, row, repeat) if repeat else (epoch, row) for row, repeat in visits]
 
@@ -108,5 +129,12 @@ class EpochBatchSampler(Sampler[list[Key]]):
             order = permutation(self._num_images, seed=self._seed, epoch=epoch)
         else:
             order = np.arange(self._num_images)
+        if self._by_shard:
+            order = self._shard_after_shard(order, self._by_shard, epoch)
         own = slice(self._rank, self._share * self._world_size, self._world_size)
         return order[own], repeat_numbers(order)[own]
+
+    def _shard_after_shard(self, order: NDArray[np.int64], by_shard: ByShard, epoch: int) -> NDArray[np.int64]:
+        if not self._shuffle:
+            return order[np.argsort(by_shard.shards_N[order], kind="stable")]
+        return in_windows(order, by_shard.shards_N, window=by_shard.window, seed=self._seed, epoch=epoch)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-_ORDER_STREAM, _ROUNDING_STREAM = 1, 5
+_ORDER_STREAM, _ROUNDING_STREAM, _SHARD_STREAM = 1, 5, 6
 """Keep this randomness apart from the augmentation's, seeded with (seed, epoch, row), and from the DataModule's."""
 
 
@@ -108,6 +108,31 @@ def epoch_rows(draws_N: NDArray[np.float64], *, seed: int, epoch: int) -> NDArra
     """Rows in the order of their visits, int64 [L]; where all draws are 1, exactly ``permutation``."""
     rows_L = np.repeat(np.arange(len(draws_N)), visit_counts(draws_N, seed=seed, epoch=epoch))
     return rows_L[permutation(len(rows_L), seed=seed, epoch=epoch)]
+
+
+def in_windows(
+    rows_L: NDArray[np.int64], shards_N: NDArray[np.int32], *, window: int, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """The same visits, window after window of shards, so that each shard is needed for one stretch of the epoch only.
+
+    The shards are shuffled anew in every epoch and dealt into windows. Within a window the visits keep their order, so
+    that a random order of all is a random order within each; one window over all shards changes nothing.
+
+    Args:
+        rows_L: rows in the order of their visits.
+        shards_N: shard of each row.
+        window: shards that are mixed; 0 mixes all.
+        seed: run seed.
+        epoch: from 0.
+
+    >>> in_windows(np.array([3, 0, 2, 1]), np.array([0, 0, 1, 1], np.int32), window=1, seed=0, epoch=0)
+    array([3, 2, 0, 1])
+    """
+    present, shard_N = np.unique(shards_N, return_inverse=True)
+    places = np.empty(len(present), np.int64)
+    places[_random(seed, epoch, _SHARD_STREAM).permutation(len(present))] = np.arange(len(present))
+    windows = places // (window or max(len(present), 1))
+    return rows_L[np.argsort(windows[shard_N[rows_L]], kind="stable")]
 
 
 def repeat_numbers(rows_L: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ class Source:
         name: ``coco`` or ``sample``, for the banner.
         is_sample: whether this is the built-in generated sample.
         train_annotations: instances json of train.
-        train_images: image folder of train.
+        train_images: image folder of train; need not be there with ``data.shards``.
         val_annotations: instances json of val.
         val_images: image folder of val.
     """
@@ -70,7 +70,8 @@ def _locate_coco(data: CocoConfig) -> Source:
         "val_annotations": data.val_annotations,
         "val_images": data.val_images,
     }
-    missing = [f"data.root: no {part} under {data.root}" for part in parts.values() if not (root / part).exists()]
+    needed = [part for key, part in parts.items() if not (data.shards and key == "train_images")]
+    missing = [f"data.root: no {part} under {data.root}" for part in needed if not (root / part).exists()]
     if missing:
         raise DataError("\n".join([*missing[:-1], f"{missing[-1]}; {way_out}"]))
     return Source(name="coco", is_sample=False, **{key: root / part for key, part in parts.items()})
@@ -88,4 +89,14 @@ def _locate_sample(data: SampleConfig, cache_dir: Path) -> Source:
         train_images=root / layout.train_images,
         val_annotations=root / layout.val_annotations,
         val_images=root / layout.val_images,
+    )
+
+
+def class_mismatch(source: Source, train: tuple[str, ...], val: tuple[str, ...]) -> str:
+    """What to say where train and val do not have the same classes."""
+    only_train = ", ".join(sorted(set(train) - set(val))) or "none"
+    only_val = ", ".join(sorted(set(val) - set(train))) or "none"
+    return (
+        f"{source.val_annotations}: its classes are not those of {source.train_annotations}"
+        f" (only in train: {only_train}; only in val: {only_val}; or another order of category ids)"
     )

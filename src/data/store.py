@@ -83,6 +83,11 @@ class DamagedShardError(DataError):
             f"{path}: damaged shard ({reason}); python -m src.prepare with the same data settings mends it"
         )
         self.path = path
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["DamagedShardError"], tuple[Path, str]]:
+        """Loader workers send exceptions to the main process by pickle."""
+        return type(self), (self.path, self.reason)
 
 
 def store_folder(annotations: Path, cache_dir: Path, spec: StoreSpec) -> Path:

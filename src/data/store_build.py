@@ -1,15 +1,13 @@
 """Writing a store: in parallel, what is missing or stale only, each shard whole or not at all."""
 
-import fcntl
 import hashlib
 import logging
 import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from src.data.coco import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.data.frames import FileFrames
+from src.data.locks import locked
 from src.data.store import (
     JPEG_QUALITY,
     DamagedShardError,
@@ -88,7 +87,7 @@ def build_store(
     plans = plan_shards(index, image_dir, folder, spec)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder / "lock"):
             _remove_leftovers(folder, plans)
             missing, damaged = _examine(plans, verify=verify)
             _require_space(folder, sum(plan.stop - plan.start for plan in missing), spec)
@@ -224,11 +223,3 @@ def _remove_leftovers(folder: Path, plans: Sequence[ShardPlan]) -> None:
     for path in [*folder.glob("?????.bin"), *folder.glob("?????.json")]:
         if path not in wanted:
             path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One builder at a time; the lock of a process that is killed is free at once."""
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -14,6 +14,7 @@ from src.analysis.imbalance import class_table, summarize
 from src.analysis.labels import RARE, conditional, cooccurrence, label_health
 from src.analysis.sampling import sampling_table, summarize_sampling
 from src.config.schema.data import DataConfig
+from src.config.schema.errors import ConfigError
 from src.config.schema.root import DescribeConfig
 from src.data.coco import load_index
 from src.data.health import ImageHealth, image_health
@@ -39,8 +40,14 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
         "train": (source.train_annotations, source.train_images),
         "val": (source.val_annotations, source.val_images),
     }[config.split]
-    index = load_index(annotations, image_dir=image_dir, cache_dir=cache_dir, reader=config.data.reader)
     data = config.data
+    in_shards = bool(data.shards) and config.split == "train"
+    if in_shards and config.images:
+        raise ConfigError(
+            "images: the images of train lie in data.shards and are not looked at; images=0, or split=val"
+        )
+    files = None if in_shards else image_dir
+    index = load_index(annotations, image_dir=files, cache_dir=cache_dir, reader=data.reader)
     chosen = select_targets(index, classes=data.classes, empty=data.empty, crowd=data.crowd, min_area=data.min_area)
     health: ImageHealth | None = None
     if config.images:

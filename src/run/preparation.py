@@ -18,6 +18,7 @@ from src.data.errors import ImageError
 from src.data.source import Source, locate
 from src.data.store import StoreSpec, plan_shards, store_folder
 from src.data.store_build import StoreReport, build_store, missing_shards
+from src.data.tar_frames import TarFrames, open_tars
 from src.report.prepare import print_preparation
 from src.report.tables import console
 from src.run.assembly import PHOTO_EPOCHS, resolve_data
@@ -36,6 +37,8 @@ def resolve_cache(config: TrainConfig) -> str:
         DataError: no space, or the cache cannot be written.
     """
     data, cache_dir = config.data, Path(config.cache_dir)
+    if data.shards:
+        return f"none: {_open_shards(data, cache_dir).describe()}"
     if data.cache == "none":
         return ""
     source = locate(data, cache_dir=cache_dir)
@@ -69,8 +72,13 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         ("val", source.val_annotations, source.val_images),
     ):
         started = time.perf_counter()
-        index = indexes[split] = load_index(annotations, image_dir=images, cache_dir=cache_dir, reader=data.reader)
+        folder = None if data.shards and split == "train" else images
+        index = indexes[split] = load_index(annotations, image_dir=folder, cache_dir=cache_dir, reader=data.reader)
         rows.append(_row(f"index of {split}", len(index), annotations.stat().st_size, started, str(annotations)))
+    if data.shards:
+        started = time.perf_counter()
+        tars = _open_shards(data, cache_dir)
+        rows.append(_row("tar shards", len(indexes["train"]), tars.total_bytes, started, tars.describe()))
     if data.cache == "auto":
         choice = _choose(data, config.augment, indexes["train"], source, cache_dir, epochs=PHOTO_EPOCHS)
         data.cache = choice.kind
@@ -89,6 +97,14 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     if broken and data.on_error == "raise":
         raise ImageError(broken[0].path, f"{broken[0].reason}; {len(broken)} such images; data.on_error=skip trains on")
     return {"rows": rows, "broken": [str(error) for error in broken]}
+
+
+def _open_shards(data: DataConfig, cache_dir: Path) -> TarFrames:
+    """The shards of train, indexed where that has not been done."""
+    source = locate(data, cache_dir=cache_dir)
+    index = load_index(source.train_annotations, image_dir=None, cache_dir=cache_dir, reader=data.reader)
+    with _progress(console(), "tar shards", "indexed") as on_shards:
+        return open_tars(index, source.train_annotations, data, cache_dir=cache_dir, on_shards=on_shards)
 
 
 def _row(what: str, images: int, size: int, started: float, note: str) -> dict[str, Any]:
@@ -122,7 +138,7 @@ def _build(index: CocoIndex, source: Source, folder: Path, spec: StoreSpec, *, v
 
 
 @contextmanager
-def _progress(shown: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(shown: Console, what: str, done_to: str = "images written") -> Iterator[Callable[[int, int], None]]:
     """A bar in a terminal, a line for every tenth elsewhere; nothing where nothing is left to write."""
     if not shown.is_terminal:
         printed = 0
@@ -131,7 +147,7 @@ def _progress(shown: Console, what: str) -> Iterator[Callable[[int, int], None]]
             nonlocal printed
             if done * LINES // total > printed:
                 printed = done * LINES // total
-                shown.print(f"{what}: {done:,} of {total:,} images written")
+                shown.print(f"{what}: {done:,} of {total:,} {done_to}")
 
         yield line
         return

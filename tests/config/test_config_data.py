@@ -61,3 +61,21 @@ def test_cache__every_choice_is_valid(cache: str, reader: str) -> None:
         problems("prepare", [f"data.cache={cache}", f"data.reader={reader}", "data.cache_side=256", "verify=true"])
         == []
     )
+
+
+@pytest.mark.parametrize("entry", ["config", "prepare", "describe"])
+def test_shards__wrong_values_are_answered_in_one_line(entry: str) -> None:
+    register()
+    for override, expected in (
+        ("data.shard_window=-1", "data.shard_window=-1: must be >= 0; 0 mixes all shards"),
+        ("data.shard_cache_gb=0", "data.shard_cache_gb=0.0: must be > 0"),
+    ):
+        assert problems(entry, [override]) == [expected]
+    both = ["data.shards=a.tar", "data.cache=raw"]
+    assert problems(entry, both) == ["data.cache=raw: must be none with data.shards: training reads the shards"]
+
+
+def test_shards__patterns_as_a_shell_hands_them_over_are_valid() -> None:
+    register()
+    for pattern in ("DIR/train-*.tar", '"DIR/train-{0000..0146}.tar"', "https://host/list.json", '"pipe:cat a.tar"'):
+        assert problems("config", [f"data.shards={pattern}"]) == []

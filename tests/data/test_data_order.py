@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.data.order import EpochBatchSampler, permutation
+from src.data.order import ByShard, EpochBatchSampler, permutation
 
 
 def train_order(num_images=23, batch_size=4, **options):
@@ -186,3 +186,36 @@ def test_draws__skip_batches_leaves_the_rest_of_the_epoch():
 def test_draws__for_each_image_and_only_to_shuffle(options):
     with pytest.raises(ValueError, match="one number for each of 23 images"):
         train_order(**options)
+
+
+@settings(max_examples=100)
+@given(
+    shards=st.lists(st.integers(0, 6), min_size=1, max_size=60),
+    window=st.integers(1, 4),
+    world_size=st.integers(1, 3),
+    shuffle=st.booleans(),
+)
+def test_by_shard__covers_every_row_once_and_announces_what_comes(shards, window, world_size, shuffle):
+    seen = []
+    for rank in range(world_size):
+        announced = []
+        by_shard = ByShard(
+            np.array(shards, np.int32), window, lambda rows_L, at, kept=announced: kept.append((rows_L, at))
+        )
+        order = train_order(
+            len(shards), 4, shuffle=shuffle, drop_last=False, by_shard=by_shard, rank=rank, world_size=world_size
+        )
+        batches = rows_of_batches(order)
+        assert len(announced) == len(batches)
+        for (rows_L, at), batch in zip(announced, batches, strict=True):
+            assert rows_L[at : at + len(batch)].tolist() == batch
+        seen += [row for batch in batches for row in batch]
+        if not shuffle:
+            own = [shards[row] for batch in batches for row in batch]
+            assert own == sorted(own)
+    assert len(set(seen)) == len(seen)
+    assert len(seen) == (len(shards) // world_size * world_size if shuffle else len(shards))
+
+
+def rows_of_batches(order):
+    return [[key[1] for key in batch] for batch in order]

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from src.config.schema.data import SAMPLERS
-from src.data.sampler import epoch_length, epoch_rows, expected_draws, permutation, repeat_numbers, visit_counts
+from src.data.sampler import (
+    epoch_length,
+    epoch_rows,
+    expected_draws,
+    in_windows,
+    permutation,
+    repeat_numbers,
+    visit_counts,
+)
 
 EPOCHS = 2000
 
@@ -139,3 +147,32 @@ def test_expected_draws__unknown_sampler():
 def test_repeat_numbers__counts_what_came_before(rows):
     expected = [rows[:at].count(row) for at, row in enumerate(rows)]
     assert repeat_numbers(np.array(rows, np.int64)).tolist() == expected
+
+
+@settings(max_examples=200)
+@given(
+    shards=st.lists(st.integers(0, 9), max_size=60), window=st.integers(0, 12), epoch=st.integers(0, 5), data=st.data()
+)
+def test_in_windows__every_visit_once_every_shard_in_one_window_order_kept_within(shards, window, epoch, data):
+    shards_N = np.array(shards, np.int32)
+    visits = data.draw(st.lists(st.integers(0, len(shards) - 1), max_size=90)) if shards else []
+    rows_L = np.array(visits, np.int64)
+    found = in_windows(rows_L, shards_N, window=window, seed=7, epoch=epoch)
+    assert sorted(found.tolist()) == sorted(visits)
+    if window == 0 or len(set(shards)) <= window:
+        assert found.tolist() == visits
+    seen = [shards[row] for row in found.tolist()]
+    stretches = {shard: (seen.index(shard), len(seen) - seen[::-1].index(shard)) for shard in set(seen)}
+    for at in range(len(seen)):  # never more shards in use at once than a window has
+        assert sum(first <= at < end for first, end in stretches.values()) <= (window or len(shards))
+    for shard in set(seen):
+        assert [row for row in found.tolist() if shards[row] == shard] == [r for r in visits if shards[r] == shard]
+
+
+def test_in_windows__shards_meet_others_in_other_epochs():
+    shards_N = np.repeat(np.arange(8, dtype=np.int32), 4)
+    orders = [in_windows(np.arange(32), shards_N, window=2, seed=0, epoch=epoch) for epoch in range(6)]
+    assert len({frozenset(shards_N[order[:8]].tolist()) for order in orders}) > 2
+    again = in_windows(np.arange(32), shards_N, window=2, seed=0, epoch=3)
+    np.testing.assert_array_equal(orders[3], again)
+    assert (in_windows(np.arange(32), shards_N, window=2, seed=1, epoch=3) != again).any()

@@ -314,3 +314,9 @@ def test_choose_cache__by_room_images_epochs_and_what_is_there() -> None:
     assert chosen(epochs=2, ready=frozenset({"jpeg"})) == "jpeg"
     assert chosen(epochs=2, ready=frozenset({"jpeg", "raw"})) == "raw"
     assert chosen(room=Room(disk=0, memory=0), ready=frozenset({"raw", "jpeg"})) == "jpeg"
+
+
+def test_damaged_shard_error__travels_from_a_worker_whole() -> None:
+    error = pickle.loads(pickle.dumps(DamagedShardError(Path("00002.bin"), "its digest is another")))
+    assert type(error) is DamagedShardError
+    assert str(error).startswith("00002.bin: damaged shard (its digest is another)")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from src.config.schema.data import CocoConfig
+from src.config.schema.errors import ConfigError
 from src.config.schema.root import DescribeConfig
 from src.data.errors import DataError
 from src.run.description import describe, strongest_pairs
@@ -141,3 +142,13 @@ def test_strongest_pairs__lift_is_conditional_over_marginal_share() -> None:
         assert pair["lift"] == pytest.approx(probability / share[then])
     lifts = [pair["lift"] for pair in pairs]
     assert lifts == sorted(lifts, reverse=True)
+
+
+def test_describe__train_in_shards_is_described_without_its_images(coco_folder: Path, tmp_path: Path) -> None:
+    (coco_folder / "train2017").rename(tmp_path / "elsewhere")
+    data = {"root": str(coco_folder), "shards": f"{tmp_path}/*.tar"}
+    wish = DescribeConfig(data=CocoConfig(**data), images=0, cache_dir=str(tmp_path / "c"))
+    assert describe(wish)["summary"]["images"] == 160
+    wish.images = 5
+    with pytest.raises(ConfigError, match=r"images: the images of train lie in data\.shards .* images=0"):
+        describe(wish)

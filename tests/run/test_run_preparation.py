@@ -11,6 +11,7 @@ from src.config.schema.data import AugmentConfig, CocoConfig
 from src.config.schema.root import PrepareConfig
 from src.data.errors import ImageError
 from src.run.preparation import prepare
+from tests.data.conftest import write_shards
 from tests.run.conftest import SHORT, Run
 
 WHOLE = AugmentConfig(crop_min_scale=1.0)
@@ -80,3 +81,26 @@ def test_train__without_crops_a_cache_gives_the_weights_of_the_files(
     one, other = (torch.load(folder.last, weights_only=True)["state_dict"] for folder in (cached, plain))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert cached.read_records()[-1]["holdout/map"] == plain.read_records()[-1]["holdout/map"]
+
+
+def test_prepare__indexes_tar_shards_and_training_from_them_ends_with_the_weights_of_the_files(
+    coco_folder: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shards(sorted((coco_folder / "train2017").iterdir()), tmp_path / "tars", 4)
+    cache, pattern = tmp_path / "c", f"{tmp_path}/tars/train-{{00..03}}.tar"
+    common = ("data=coco2017", f"data.root={coco_folder}", f"cache_dir={cache}", "data.holdout=0.25")
+    files = run(tmp_path / "files", *SHORT, *common)
+    (coco_folder / "train2017").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    content = prepare(wish(coco_folder, cache, shards=pattern))
+    assert steps(content) == ["index of train", "index of val", "tar shards"]
+    assert content["rows"][2]["note"] == "4 tar shards, 0.00 GB, mixed 8 at a time"
+    assert "tar shards: 4 of 4 indexed" in capsys.readouterr().out
+    tars = run(tmp_path / "tars_run", *SHORT, *common, f"data.shards='{pattern}'")
+    assert "cache      none: 4 tar shards" in capsys.readouterr().out
+    weights = [torch.load(folder.last, weights_only=True)["state_dict"] for folder in (files, tars)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    for split in ("holdout", "val"):
+        one, other = files.read_predictions(split), tars.read_predictions(split)
+        assert (one.image_ids == other.image_ids).all()
+        assert abs(one.scores - other.scores).max() < 1e-6  # batches of other images

@@ -43,6 +43,12 @@ class DataConfig:
     """none | jpeg | raw | device | auto: train from prepared images (docs/data-path.md); auto says what and why."""
     cache_side: int = 0
     """Side (jpeg: short side) of prepared images, pixels; 0 takes image_size, or 8/7 of it where augment crops."""
+    shards: str = ""
+    """Read train from tar shards (WebDataset): PATH/*.tar, a range "PATH-{000..146}.tar", URLs, or a list.json."""
+    shard_window: int = 8
+    """Shards whose images are mixed with one another in training; 0 mixes all, as from files (docs/data-path.md)."""
+    shard_cache_gb: float = 20.0
+    """Most that local copies of shards behind URLs take; two windows of shards must fit."""
     reader: str = "msgspec"
     """msgspec (typed, streaming) | pycocotools (the reference, slow); both give the same labels."""
     limit: int = 0
@@ -69,6 +75,10 @@ class DataConfig:
         require_choice("data.sampler", self.sampler, SAMPLERS)
         require_choice("data.cache", self.cache, CACHES)
         require_choice("data.reader", self.reader, READERS)
+        alone = not self.shards or self.cache == "none"
+        require(alone, "data.cache", self.cache, "must be none with data.shards: training reads the shards")
+        require(self.shard_window >= 0, "data.shard_window", self.shard_window, "must be >= 0; 0 mixes all shards")
+        require(self.shard_cache_gb > 0, "data.shard_cache_gb", self.shard_cache_gb, "must be > 0")
         side_ok = self.cache_side == 0 or 32 <= self.cache_side <= 2048
         require(side_ok, "data.cache_side", self.cache_side, "must lie in 32..2048; 0 chooses by image_size and crop")
         share_ok = 0 < self.repeat_threshold <= 1
