@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from src.config.schema.rules import require, require_choice
 
 CACHES = ("none", "jpeg", "raw", "device", "auto")
+DECODERS = ("cpu", "device", "auto")
 READERS = ("msgspec", "pycocotools")
 SAMPLERS = ("uniform", "class_aware", "repeat_factor")
 
@@ -43,6 +44,8 @@ class DataConfig:
     """none | jpeg | raw | device | auto: train from prepared images (docs/data-path.md); auto says what and why."""
     cache_side: int = 0
     """Side (jpeg: short side) of prepared images, pixels; 0 takes image_size, or 8/7 of it where augment crops."""
+    decode: str = "cpu"
+    """cpu (loader processes) | device (the GPU, where training reads files) | auto: device where CUDA can do it all."""
     reader: str = "msgspec"
     """msgspec (typed, streaming) | pycocotools (the reference, slow); both give the same labels."""
     limit: int = 0
@@ -68,6 +71,11 @@ class DataConfig:
         require_choice("data.on_error", self.on_error, ("raise", "skip"))
         require_choice("data.sampler", self.sampler, SAMPLERS)
         require_choice("data.cache", self.cache, CACHES)
+        require_choice("data.decode", self.decode, DECODERS)
+        files = self.decode != "device" or self.cache == "none"
+        require(files, "data.decode", self.decode, f"data.cache={self.cache} is not decoded there; data.cache=none")
+        inexact = self.decode != "device" or not self.exact_resize
+        require(inexact, "data.decode", self.decode, "halves and resamples bilinearly; data.exact_resize=false")
         require_choice("data.reader", self.reader, READERS)
         side_ok = self.cache_side == 0 or 32 <= self.cache_side <= 2048
         require(side_ok, "data.cache_side", self.cache_side, "must lie in 32..2048; 0 chooses by image_size and crop")
