@@ -75,13 +75,14 @@ def paint_images(
 def _fitted(image_CHW: Tensor, box: Sequence[int], side: int) -> Tensor:
     """The box, halved while enough is left of it, then bilinear; float32 [3, side, side].
 
-    The first halving stands for the one that ``MultiLabelDataset`` leaves to the JPEG decoder, under its condition.
+    The first halving stands for the one that ``MultiLabelDataset`` leaves to the JPEG decoder, under its condition, and
+    rounds odd sizes up as that does.
     """
     left, top, right, bottom = box
     crop = image_CHW[None, :, top:bottom, left:right].float()
     enough = ENOUGH
     while min(crop.shape[2:]) >= 2 * enough * side:
-        crop, enough = F.avg_pool2d(crop, 2), 1.0
+        crop, enough = F.avg_pool2d(crop, 2, ceil_mode=enough < 1), 1.0
     if crop.shape[2:] != (side, side):
         crop = F.interpolate(crop, (side, side), mode="bilinear", align_corners=False)
     return crop[0]
