@@ -22,7 +22,7 @@ from benchmarks.table import table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0 where every row could be measured, whatever its numbers; 1 otherwise."""
+    """Exit code 0 where every row was measured, or skipped for a reason, whatever its numbers; 1 otherwise."""
     wanted = _parse(arguments)
     rows = {name: row for name, row in ROWS.items() if row.available}
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -36,11 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings.folder.mkdir(parents=True, exist_ok=True)
     where = environment(settings.threads)
     console.print(f"{where['cpu']}, {where['cores']} cores, load {where['load_at_start'][0]:.1f}, {where['date']}")
-    findings, failures = [], {}
+    findings, failures, skipped = [], {}, {}
     for name in wanted.rows or rows:
         console.print(f"{name}: {rows[name].title} ...")
-        found, problem = _measure(rows[name], settings)
+        found, problem, reason = _measure(rows[name], settings)
         findings += found
+        if reason:
+            skipped[name] = reason
+            console.print(f"{name}: skipped, {reason}", markup=False)
         if problem:
             failures[name] = problem
             console.print(f"{name}: failed\n{problem}", markup=False)
@@ -51,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "settings": json.loads(settings.dumps()),
             "findings": [finding.to_json() for finding in findings],
             "failed": failures,
+            "skipped": skipped,
         }
         wanted.output.parent.mkdir(parents=True, exist_ok=True)
         wanted.output.write_text(json.dumps(content, indent=2) + "\n")
@@ -85,8 +89,8 @@ def _settings(wanted: Any) -> Settings:
     )
 
 
-def _measure(row: Row, settings: Settings) -> tuple[list[Finding], str]:
-    """Findings of a row, measured in a process of its own; or what went wrong."""
+def _measure(row: Row, settings: Settings) -> tuple[list[Finding], str, str]:
+    """Findings of a row, measured in a process of its own; or what went wrong; or why it was not measured."""
     repeats = settings.repeats or (1 if settings.small else row.repeats)
     threads = 1 if row.single_thread else settings.threads
     own = replace(settings, repeats=repeats, threads=threads)
@@ -98,8 +102,9 @@ def _measure(row: Row, settings: Settings) -> tuple[list[Finding], str]:
             cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            return [], done.stderr[-3000:] or f"exit code {done.returncode}"
-        return [Finding.from_json(content) for content in json.loads(result.read_text())], ""
+            return [], done.stderr[-3000:] or f"exit code {done.returncode}", ""
+        content = json.loads(result.read_text())
+        return [Finding.from_json(one) for one in content["findings"]], "", content["skipped"]
 
 
 if __name__ == "__main__":

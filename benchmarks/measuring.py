@@ -22,6 +22,10 @@ class BenchmarkError(RuntimeError):
     """A measured program failed, or two programs that must agree do not."""
 
 
+class SkippedError(Exception):
+    """A row cannot be measured on this machine; the message says why. No failure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What one turn took."""

@@ -58,6 +58,7 @@ ROWS = {
         Row("step", "Lightning and our callbacks, per step", "step", 5),
         Row("epoch-end", "metrics and thresholds of 40,000 x 80 scores", "epoch_end", 7, True),
         Row("engines", "answers of a trained network on the CPU, batch 32", "engines", 7, needs="src.engines"),
+        Row("gpu", "training step and its data on a GPU; skipped without one; at most nine minutes", "gpu", 3),
         Row("start-up", "a typo, --help, --cfg job", "startup", 7, True),
     )
 }

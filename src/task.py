@@ -79,6 +79,14 @@ class MultiLabelTask(pl.LightningModule):
         self.skipped: set[tuple[str, int]] = set()
         self._schedule: Schedule | None = None
         self._plateau_state: dict[str, Any] | None = None
+        self._forward: Callable[[Tensor], Tensor] | None = None
+
+    def train_through(self, forward: Callable[[Tensor], Tensor]) -> None:
+        """Let training steps call ``forward``, a compiled ``model``, whose outputs need only live until the next call.
+
+        A function and no module: that would be registered, and every weight saved twice.
+        """
+        self._forward = forward
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """uint8 images to logits [B, C]."""
@@ -95,7 +103,7 @@ class MultiLabelTask(pl.LightningModule):
         self._note_skipped("train", batch)
         if not len(batch["image"]):
             return None
-        logits_BC = self(batch["image"])
+        logits_BC = (self._forward or self)(batch["image"])
         loss: Tensor = self.loss(logits_BC, batch["target"])
         self.train_loss.update(loss.detach(), len(batch["image"]))
         self.train_counts.update(logits_BC.detach().float().sigmoid(), batch["target"])

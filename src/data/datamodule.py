@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig, DataConfig
@@ -19,8 +20,8 @@ from src.data.dataset import BatchLoader
 from src.data.errors import DataError
 from src.data.frames import Frames
 from src.data.loader import Split, split_loader
+from src.data.on_device import DeviceSide
 from src.data.order import EpochBatchSampler
-from src.data.resident import ResidentImages
 from src.data.sampler import epoch_length, expected_draws
 from src.data.source import Source, class_mismatch, locate
 from src.data.split import holdout_split
@@ -75,7 +76,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self._counts: dict[str, int] = {}
         self._resume = (0, 0)
         self._store: StoreFrames | None = None
-        self._resident: ResidentImages | None = None
+        self._device_side = DeviceSide(data, train=lambda: self._of("train"), store=lambda: self._prepared("train"))
         self.train_order: EpochBatchSampler | None = None
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
@@ -168,24 +169,17 @@ class MultiLabelDataModule(pl.LightningDataModule):
         frames = self._prepared("train")
         exact = self._data.exact_resize
         recipe = train_recipe(self._augment, self._data.image_size, seed=self._seed, exact=exact)
-        return self._loader(split, recipe, self.train_order, frames, persistent=True)
+        encoded = self._data.decode == "device"
+        return self._loader(split, recipe, self.train_order, frames, persistent=True, encoded=encoded)
 
     def val_dataloader(self) -> list[BatchLoader]:
         """Loader of the monitor split, from the cache, and of val too where its curve is asked for."""
         names = [self.monitor_split, *(["val"] if self.val_curve and self.monitor_split != "val" else [])]
         return [self._eval_loader(name, self._prepared(name), persistent=True) for name in names]
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002  Lightning's signature
-        """Give a batch of ``data.cache=device`` its pixels; the images go to the device with the first one."""
-        if "views" not in batch:
-            return batch
-        if self._resident is None:
-            frames = self._prepared("train")
-            if frames is None:
-                raise AssertionError("a batch without pixels, and no cache")
-            device = batch["place"].device
-            self._resident = ResidentImages(frames, device, image_size=self._data.image_size)
-        return self._resident.batch(batch)
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """The batch on the device; with its pixels, where the loader brings it without."""
+        return self._device_side.bring(batch, device)
 
     def eval_loader(self, split: str) -> BatchLoader:
         """Batches of ``train``, ``holdout`` or ``val`` in order, with the evaluation resize; each image once.
@@ -233,7 +227,14 @@ class MultiLabelDataModule(pl.LightningDataModule):
         )
 
     def _loader(
-        self, split: Split, recipe: Recipe, order: EpochBatchSampler, frames: Frames | None, *, persistent: bool
+        self,
+        split: Split,
+        recipe: Recipe,
+        order: EpochBatchSampler,
+        frames: Frames | None,
+        *,
+        persistent: bool,
+        encoded: bool = False,
     ) -> BatchLoader:
         return split_loader(
             split,
@@ -241,6 +242,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
             recipe,
             order,
             frames=frames,
+            encoded=encoded,
             num_workers=self._num_workers,
             persistent=persistent,
             pin_memory=self._pin_memory,
@@ -266,10 +268,8 @@ class MultiLabelDataModule(pl.LightningDataModule):
             splits["train"] = whole.take(self._choice(len(whole.rows), overfit, _OVERFIT_STREAM))
         elif self._data.holdout > 0:
             rows, held = holdout_split(whole.targets, fraction=self._data.holdout, seed=self._seed)
-            splits = {
-                "train": whole.take(rows),
-                "holdout": whole.take(held).keeping(self._cache_dir / "shards" / "kept"),
-            }
+            kept = self._cache_dir / "shards" / "kept"
+            splits = {"train": whole.take(rows), "holdout": whole.take(held).keeping(kept)}
         if limit and not overfit:
             splits["train"] = splits["train"].take(self._choice(len(splits["train"].rows), limit, _LIMIT_STREAM))
         if self._debug.permute_targets:

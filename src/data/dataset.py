@@ -4,6 +4,7 @@ Whole batches are asked for (``__getitems__``) and made in one piece: the pixels
 from, in a worker the memory it shares with the training process.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, TypedDict, TypeVar
 
@@ -89,7 +90,8 @@ class MultiLabelDataset(Dataset[Any]):
         to raise; with either, what is wrong with the source as a whole.
         """
         rows = np.array([key[1] for key in keys], np.int64)
-        images_BHWC = _empty(len(keys), self._recipe.image_size)
+        side = self._recipe.image_size
+        images_BHWC = shared_empty(len(keys), side, side, 3)
         try:
             errors = self._paint(keys, rows, images_BHWC.numpy())
         except DataError as error:
@@ -139,12 +141,11 @@ class MultiLabelDataset(Dataset[Any]):
         return bool(min(right - left, bottom - top) >= 2 * ENOUGH * self._recipe.image_size)
 
 
-def _empty(count: int, side: int) -> Tensor:
-    """Uint8 [count, side, side, 3], in a worker in shared memory, so that sending it copies nothing."""
-    shape = (count, side, side, 3)
+def shared_empty(*shape: int) -> Tensor:
+    """Uint8 of this shape, in a worker in shared memory, so that sending it copies nothing."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(count * side * side * 3)  # type: ignore[no-untyped-call]
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
     return torch.empty(0, dtype=torch.uint8).set_(storage).resize_(shape)
 
 

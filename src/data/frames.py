@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from src.data.coco import CocoIndex
 from src.data.errors import ImageError
-from src.data.images import image_size, read_image
+from src.data.header import Header
+from src.data.images import decode, image_size, read_checked, read_image
 
 
 class Frames(Protocol):
@@ -56,6 +57,22 @@ class FileFrames:
         """Decode the file; see ``read_image``."""
         expected = claimed_size(self._index, at)
         return read_image(self._path(at), expected=expected, max_pixels=self._max_pixels, half=half)
+
+    def encoded(self, at: int) -> tuple[bytes, Header]:
+        """The file itself, checked but not decoded; see ``read_checked``.
+
+        Raises:
+            ImageError: it cannot be used.
+        """
+        return read_checked(self._path(at), expected=claimed_size(self._index, at), max_pixels=self._max_pixels)
+
+    def decode(self, at: int, data: bytes) -> NDArray[np.uint8]:
+        """Pixels of what ``encoded`` gave.
+
+        Raises:
+            ImageError: damaged.
+        """
+        return decode(data, self._path(at))
 
     def _path(self, at: int) -> Path:
         return self._image_dir / self._index.file_name(at)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.errors import ImageError
-from src.data.header import read_header
+from src.data.header import Header, read_header
 
 _JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG"
@@ -34,14 +34,16 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as stream:
-            return _header_size(stream, path)
+            header = _header(stream, path)
+            return header.width, header.height
     except OSError as error:
         raise ImageError(path, _os_reason(error)) from error
 
 
 def bytes_size(data: bytes, path: Path) -> tuple[int, int]:
     """As ``image_size``, of bytes already read; ``path`` is what errors call them."""
-    return _header_size(io.BytesIO(data), path)
+    header = _header(io.BytesIO(data), path)
+    return header.width, header.height
 
 
 def read_image(
@@ -62,19 +64,34 @@ def read_image(
     Raises:
         ImageError: missing, damaged or too large, or another size than ``expected``.
     """
+    return decode(read_checked(path, expected=expected, max_pixels=max_pixels)[0], path, half=half)
+
+
+def read_checked(path: Path, *, expected: tuple[int, int] | None, max_pixels: int) -> tuple[bytes, Header]:
+    """The bytes of a JPEG or PNG, and its header, once all is known to be right that shows before decoding.
+
+    Raises:
+        ImageError: as ``read_image``, but for damage that only the decoder meets.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(path, _os_reason(error)) from error
-    return decode_image(data, path, expected=expected, max_pixels=max_pixels, half=half)
+    return data, _checked(data, path, expected=expected, max_pixels=max_pixels)
 
 
 def decode_image(
     data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixels: int, half: bool = False
 ) -> NDArray[np.uint8]:
     """As ``read_image``, of bytes already read; ``path`` is what errors call them."""
+    _checked(data, path, expected=expected, max_pixels=max_pixels)
+    return decode(data, path, half=half)
+
+
+def _checked(data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixels: int) -> Header:
     stream = io.BytesIO(data)
-    width, height = _header_size(stream, path)
+    header = _header(stream, path)
+    width, height = header.width, header.height
     if width * height > max_pixels:
         raise ImageError(path, f"{width}x{height} pixels are more than data.max_pixels={max_pixels}")
     if expected is not None and (width, height) != expected:
@@ -82,6 +99,11 @@ def decode_image(
     end = _END[_PNG_START if data.startswith(_PNG_START) else _JPEG_START]
     if data.rfind(end, stream.tell()) < 0:  # behind the header: an EXIF thumbnail has an end of its own
         raise ImageError(path, "the file ends early (incomplete download or copy?)")
+    return header
+
+
+def decode(data: bytes, path: Path, *, half: bool = False) -> NDArray[np.uint8]:
+    """Pixels of what ``read_checked`` gave, as ``read_image``."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _HALF if half and data.startswith(_JPEG_START) else _FLAGS)
     except cv2.error as error:
@@ -107,8 +129,8 @@ def _os_reason(error: OSError) -> str:
     return "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
 
 
-def _header_size(stream: BinaryIO, path: Path) -> tuple[int, int]:
-    """Width and height; leaves ``stream`` within or behind the frame header."""
+def _header(stream: BinaryIO, path: Path) -> Header:
+    """The header, which has a size; leaves ``stream`` within or behind the frame header."""
     start = stream.read(4)
     stream.seek(0)
     if not start:
@@ -118,4 +140,4 @@ def _header_size(stream: BinaryIO, path: Path) -> tuple[int, int]:
     header = read_header(stream)
     if header is None or header.width == 0 or header.height == 0:
         raise ImageError(path, "damaged header: it holds no image size")
-    return header.width, header.height
+    return header

@@ -11,6 +11,7 @@ from src.config.schema.data import DataConfig
 from src.data.augment import Recipe
 from src.data.coco import CocoIndex
 from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
+from src.data.encoded import EncodedDataset
 from src.data.frames import FileFrames, Frames
 from src.data.images import begin_worker
 from src.data.order import ByShard, EpochBatchSampler
@@ -48,15 +49,20 @@ class Split:
 
 
 def _dataset(
-    split: Split, data: DataConfig, recipe: Recipe, frames: Frames | None
-) -> MultiLabelDataset | ResidentDataset:
+    split: Split, data: DataConfig, recipe: Recipe, frames: Frames | None, *, encoded: bool
+) -> MultiLabelDataset | ResidentDataset | EncodedDataset:
     if data.cache == "device" and isinstance(frames, StoreFrames):
         return ResidentDataset(
             split.index, frames, rows=split.rows, targets=split.targets, recipe=recipe, on_error=data.on_error
         )
+    files = FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels)
+    if encoded:
+        return EncodedDataset(
+            split.index, files, rows=split.rows, targets=split.targets, recipe=recipe, on_error=data.on_error
+        )
     return MultiLabelDataset(
         split.index,
-        frames or split.tars or FileFrames(split.index, split.image_dir, max_pixels=data.max_pixels),
+        frames or split.tars or files,
         rows=split.rows,
         targets=split.targets,
         recipe=recipe,
@@ -71,6 +77,7 @@ def split_loader(
     order: EpochBatchSampler,
     *,
     frames: Frames | None = None,
+    encoded: bool = False,
     num_workers: int,
     persistent: bool = False,
     pin_memory: bool = False,
@@ -84,11 +91,12 @@ def split_loader(
         order: which keys make up which batch.
         frames: where pixels come from; None reads the originals. With ``data.cache=device`` the batches of a store come
             without pixels, for ``ResidentImages``.
+        encoded: batches of files that are not decoded yet, for ``DeviceDecoder``; ``frames`` is None.
         num_workers: loader processes.
         persistent: keep them between epochs.
         pin_memory: copy batches to page-locked memory, for CUDA.
     """
-    dataset = _dataset(split, data, recipe, frames)
+    dataset = _dataset(split, data, recipe, frames, encoded=encoded)
     return BatchLoader(
         dataset,
         batch_sampler=order,

@@ -9,7 +9,6 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,17 +19,16 @@ from src.data.dataset import Batch
 from src.data.errors import DataError, ImageError
 from src.data.frames import named
 from src.data.order import Key
+from src.data.paint import paint_batch, view_numbers
 from src.data.render import scaled_box
 from src.data.store import StoreFrames
-
-_GREY = (0.299, 0.587, 0.114)
 
 
 class Ticket(TypedDict):
     """A batch before it has pixels. B images are whole, S are broken."""
 
     views: Tensor
-    """float32 [B, 8]: left, top, right, bottom in pixels of the cache, flip, brightness, contrast, contrast first."""
+    """float32 [B, 8], see ``view_numbers``; boxes in pixels of the cache."""
     place: Tensor
     """int64 [B], row of the index."""
     target: Tensor
@@ -96,12 +94,11 @@ class ResidentDataset(Dataset[Ticket]):
     def _numbers(self, keys: Sequence[Key], places: NDArray[np.int64]) -> NDArray[np.float32]:
         sizes_B2 = np.array([self._frames.size(at) for at in places.tolist()], np.int64).reshape(-1, 2)
         views, side = self._views(keys, sizes_B2), self._frames.side
-        numbers = np.empty((len(keys), 8), np.float32)
-        for i, (width, height) in enumerate(sizes_B2.tolist()):
-            numbers[i, :4] = scaled_box(views.boxes_B4[i], (width, height), (side, side))
-        numbers[:, 4], numbers[:, 5] = views.flips_B, views.brightness_B
-        numbers[:, 6], numbers[:, 7] = views.contrast_B, views.contrast_first_B
-        return numbers
+        boxes_B4 = [
+            scaled_box(box_4, (width, height), (side, side))
+            for box_4, (width, height) in zip(views.boxes_B4, sizes_B2.tolist(), strict=True)
+        ]
+        return view_numbers(views, np.array(boxes_B4, np.float32).reshape(-1, 4))
 
     def _error(self, at: int) -> ImageError:
         try:
@@ -148,50 +145,3 @@ class ResidentImages:
             "row": ticket["row"],
             "skipped": ticket["skipped"],
         }
-
-
-def paint_batch(images_BHWC: Tensor, views_B8: Tensor, *, image_size: int) -> Tensor:
-    """What ``render`` does, for a batch on its device.
-
-    Args:
-        images_BHWC: uint8, squares of one size.
-        views_B8: see ``Ticket``.
-        image_size: side of the result.
-
-    Returns:
-        Uint8 [B, 3, image_size, image_size], channels_last.
-    """
-    pixels = images_BHWC.permute(0, 3, 1, 2).float()
-    boxes_B4, flips_B = views_B8[:, :4], views_B8[:, 4] > 0
-    x_BS = _centres(boxes_B4[:, 0], boxes_B4[:, 2], image_size)
-    x_BS = torch.where(flips_B[:, None], x_BS.flip(1), x_BS)
-    y_BS = _centres(boxes_B4[:, 1], boxes_B4[:, 3], image_size)
-    side = pixels.shape[-1]
-    grid_BSS2 = torch.stack(
-        [
-            ((2 * x_BS + 1) / side - 1)[:, None, :].expand(-1, image_size, -1),
-            ((2 * y_BS + 1) / side - 1)[:, :, None].expand(-1, -1, image_size),
-        ],
-        dim=3,
-    )
-    shown = F.grid_sample(pixels, grid_BSS2, mode="bilinear", padding_mode="border", align_corners=False).round_()
-    brightness_B, contrast_B, first_B = views_B8[:, 5], views_B8[:, 6], views_B8[:, 7] > 0
-    shown = _contrasted(shown, torch.where(first_B, contrast_B, torch.ones_like(contrast_B)))
-    shown = (shown * brightness_B[:, None, None, None]).clamp_(0, 255).floor_()
-    shown = _contrasted(shown, torch.where(first_B, torch.ones_like(contrast_B), contrast_B))
-    return shown.to(torch.uint8).contiguous(memory_format=torch.channels_last)
-
-
-def _centres(start_B: Tensor, stop_B: Tensor, count: int) -> Tensor:
-    """Where ``count`` pixels lie within boxes, in pixel centres, [B, count]; inside the box, as ``cv2.resize``."""
-    steps = (torch.arange(count, device=start_B.device, dtype=start_B.dtype) + 0.5) / count
-    places = start_B[:, None] + steps * (stop_B - start_B)[:, None] - 0.5
-    return places.clamp(start_B[:, None], stop_B[:, None] - 1)
-
-
-def _contrasted(images_BCHW: Tensor, factors_B: Tensor) -> Tensor:
-    weights = torch.tensor(_GREY, device=images_BCHW.device)
-    means_B = images_BCHW.mean(dim=(2, 3)) @ weights
-    factors = factors_B[:, None, None, None]
-    changed = (images_BCHW * factors + (1 - factors) * means_B[:, None, None, None]).clamp_(0, 255).floor_()
-    return torch.where(factors == 1, images_BCHW, changed)

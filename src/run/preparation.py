@@ -14,6 +14,7 @@ from src.config.schema.data import AugmentConfig, DataConfig
 from src.config.schema.root import PrepareConfig, TrainConfig
 from src.data.cache_choice import CacheChoice, cache_side, choose_cache, room_for, store_spec
 from src.data.coco import CocoIndex, load_index
+from src.data.decode_choice import choose_decode
 from src.data.errors import ImageError
 from src.data.source import Source, locate
 from src.data.store import StoreSpec, plan_shards, store_folder
@@ -22,6 +23,7 @@ from src.data.tar_frames import TarFrames, open_tars
 from src.report.prepare import print_preparation
 from src.report.tables import console
 from src.run.assembly import PHOTO_EPOCHS, resolve_data
+from src.run.hardware import Hardware
 
 LINES = 10
 """Lines of progress where there is no terminal."""
@@ -54,6 +56,24 @@ def resolve_cache(config: TrainConfig) -> str:
     folder = store_folder(source.train_annotations, cache_dir, spec)
     report = _build(index, source, folder, spec, verify=False)
     return f"{data.cache} at {spec.side} px ({reason}), {report.bytes / 1e9:.2f} GB in {folder}"
+
+
+def resolve_decode(config: TrainConfig, hardware: Hardware) -> str:
+    """Decide ``data.decode`` in place, once the cache is decided.
+
+    Returns:
+        Where JPEGs are decoded and why, for the banner; empty where nobody asked for anything but the loader.
+
+    Raises:
+        DataError: ``data.decode=device`` and the augmentation or the machine does not allow it.
+    """
+    wish = config.data.decode
+    if wish == "cpu":
+        return ""
+    choice = choose_decode(config.data, config.augment, hardware.device)
+    config.data.decode = choice.kind
+    where = hardware.device if choice.kind == "device" else "the loader"
+    return f"JPEGs decoded by {where} ({choice.reason})"
 
 
 def prepare(config: PrepareConfig) -> dict[str, Any]:

@@ -32,11 +32,12 @@ from src.report.tables import console
 from src.run.assembly import build_data, build_task, resolve
 from src.run.banner import COCO_CLASSES, banner
 from src.run.batch_size import choose_batch_size
+from src.run.compilation import check_compile, compiled_forward
 from src.run.environment import describe_environment
 from src.run.finish import Outcome, finish
 from src.run.hardware import Hardware, choose
 from src.run.loggers import build_loggers
-from src.run.preparation import resolve_cache
+from src.run.preparation import resolve_cache, resolve_decode
 from src.runfolder import Record, RunFolder, replacing
 from src.task import MultiLabelTask
 
@@ -86,6 +87,7 @@ def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, Multi
     hardware = choose(
         device=wish.device, precision=wish.precision, num_threads=wish.num_threads, num_workers=config.data.num_workers
     )
+    check_compile(config, hardware)
     if hardware.device == "cpu":  # sums depend on it in their last bits: a resumed run takes what config.yaml says
         wish.num_threads = hardware.threads
     resolve(config)
@@ -94,7 +96,8 @@ def _prepare(config: TrainConfig) -> tuple[Hardware, MultiLabelDataModule, Multi
         size = config.data.image_size
         chosen = choose_batch_size(config.model, num_classes=COCO_CLASSES, image_size=size, hardware=hardware)
         config.data.batch_size, batch_reason = chosen.batch_size, chosen.reason
-    data = build_data(config, hardware, cache_note=resolve_cache(config))
+    notes = [resolve_cache(config), resolve_decode(config, hardware)]
+    data = build_data(config, hardware, cache_note="; ".join(filter(None, notes)))
     return hardware, data, build_task(config, data), batch_reason
 
 
@@ -118,8 +121,9 @@ def _fit(
     )
     shown = console()
     records = EpochRecords(folder, _announcer(config, data.monitor_split, shown, on_epoch))
-    if config.trainer.compile:
-        task.model.compile()
+    if config.trainer.compile != "off":
+        batch_size = config.data.batch_size
+        task.train_through(compiled_forward(task.model, config.trainer.compile, batch_size=batch_size))
     trainer = pl.Trainer(
         accelerator="gpu" if hardware.device == "cuda" else "cpu",
         devices=config.trainer.devices,

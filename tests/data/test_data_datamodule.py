@@ -365,7 +365,7 @@ def test_cache__device_gives_batches_with_the_pixels_of_the_raw_cache(cache):
     raw, device = prepared(cache, "raw"), prepared(cache, "device")
     for loader_of in (MultiLabelDataModule.train_dataloader, lambda module: module.val_dataloader()[0]):
         for one, ticket in zip(loader_of(raw), loader_of(device), strict=True):
-            other = device.on_after_batch_transfer(ticket, 0)
+            other = device.transfer_batch_to_device(ticket, torch.device("cpu"), 0)
             assert one.keys() == other.keys()
             assert (one["image"].int() - other["image"].int()).abs().max() <= 2
             assert other["image"].is_contiguous(memory_format=torch.channels_last)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from src.config.schema.data import AugmentConfig
+from src.data.paint import paint_batch
 from src.data.render import render
-from src.data.resident import paint_batch
 from src.data.views import Views, random_views
 
 STORED, SIDE, COUNT = 48, 40, 64

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from src.config.schema.rules import require, require_choice
 
 CACHES = ("none", "jpeg", "raw", "device", "auto")
+DECODERS = ("cpu", "device", "auto")
 READERS = ("msgspec", "pycocotools")
 SAMPLERS = ("uniform", "class_aware", "repeat_factor")
 
@@ -49,6 +50,8 @@ class DataConfig:
     """Shards whose images are mixed with one another in training; 0 mixes all, as from files (docs/data-path.md)."""
     shard_cache_gb: float = 20.0
     """Most that local copies of shards behind URLs take; two windows of shards must fit."""
+    decode: str = "cpu"
+    """cpu (loader processes) | device (the GPU, where training reads files) | auto: device where CUDA can do it all."""
     reader: str = "msgspec"
     """msgspec (typed, streaming) | pycocotools (the reference, slow); both give the same labels."""
     limit: int = 0
@@ -74,6 +77,13 @@ class DataConfig:
         require_choice("data.on_error", self.on_error, ("raise", "skip"))
         require_choice("data.sampler", self.sampler, SAMPLERS)
         require_choice("data.cache", self.cache, CACHES)
+        require_choice("data.decode", self.decode, DECODERS)
+        files = self.decode != "device" or self.cache == "none"
+        require(files, "data.decode", self.decode, f"data.cache={self.cache} is not decoded there; data.cache=none")
+        unsharded = self.decode != "device" or not self.shards
+        require(unsharded, "data.decode", self.decode, "reads files, not data.shards; data.decode=cpu")
+        inexact = self.decode != "device" or not self.exact_resize
+        require(inexact, "data.decode", self.decode, "halves and resamples bilinearly; data.exact_resize=false")
         require_choice("data.reader", self.reader, READERS)
         alone = not self.shards or self.cache == "none"
         require(alone, "data.cache", self.cache, "must be none with data.shards: training reads the shards")

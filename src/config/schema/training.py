@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from src.config.schema.rules import require, require_choice
 
+COMPILES = ("off", "default", "reduce-overhead", "max-autotune-no-cudagraphs")
+_SWITCHES = {"false": "off", "true": "default"}
+"""What ``trainer.compile`` was once, and what YAML makes of a bare ``off``."""
+
 
 @dataclass(slots=True, kw_only=True)
 class TrainerConfig:
@@ -23,8 +27,8 @@ class TrainerConfig:
     """Batches per optimizer step."""
     num_threads: int = 0
     """CPU threads of torch; 0 takes the cores that are idle when the run starts (a resumed run keeps its number)."""
-    compile: bool = False
-    """torch.compile the network; pays on CUDA."""
+    compile: str = "off"
+    """off | default | reduce-overhead (CUDA graphs) | max-autotune-no-cudagraphs: see docs/performance.md."""
     val_curve: bool = False
     """Also score val after each epoch, for curves; choice never uses it. Otherwise val is read once, at the end."""
 
@@ -35,6 +39,8 @@ class TrainerConfig:
         require(self.accumulate >= 1, "trainer.accumulate", self.accumulate, "must be >= 1")
         require(self.num_threads >= 0, "trainer.num_threads", self.num_threads, "must be >= 0")
         require_choice("trainer.device", self.device, ("auto", "cpu", "cuda"))
+        self.compile = _SWITCHES.get(str(self.compile).lower(), self.compile)
+        require_choice("trainer.compile", self.compile, COMPILES)
         require_choice("trainer.precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         usable = not (self.precision == "fp16" and self.device == "cpu")
         require(usable, "trainer.precision", self.precision, "fp16 needs CUDA; use trainer.precision=bf16 on a CPU")
