@@ -20,7 +20,7 @@ class Columns:
     Attributes:
         image_ids: int64 [N], ascending.
         category_ids: int64 [C], ascending.
-        ann_image: int32 [A], as in the file: position of each annotation's image id in image_ids, -1 where it is not there.
+        ann_image: int32 [A], as in the file: position of each image id in image_ids, -1 where it is not there.
         ann_class: int32 [A], the same for category ids.
     """
 
