@@ -46,15 +46,11 @@ def find_missing(names: Sequence[str], image_dir: Path) -> list[str]:
 
     Lists each folder once: 118,287 single look-ups take minutes on a network file system.
     """
-    listings: dict[str, set[str]] = {}
-    missing = []
-    for name in names:
-        folder, _, base = name.rpartition("/")
-        if folder not in listings:
-            listings[folder] = _listing(image_dir / folder)
-        if base not in listings[folder]:
-            missing.append(str(image_dir / name))
-    return missing
+    folders = {name.rpartition("/")[0] for name in names if "/" in name}
+    there = _listing(image_dir).union(
+        *({f"{folder}/{base}" for base in _listing(image_dir / folder)} for folder in folders)
+    )
+    return [str(image_dir / name) for name in names if name not in there]
 
 
 def shown(items: Sequence[str], separator: str = ", ") -> str:
