@@ -1,12 +1,12 @@
 """``python -m src.compare``: finished runs beside one another, with intervals for their differences."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
 from src.config.schema.compare import CompareConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Compare finished runs on the same images: mean and sd over seeds, paired differences with intervals, curves.
@@ -18,8 +18,9 @@ Compare finished runs on the same images: mean and sd over seeds, paired differe
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Compare once."""
+    from src.config.check import to_dataclass
     from src.run.comparison import compare
 
     compare(cast("CompareConfig", to_dataclass(config)))

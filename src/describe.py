@@ -1,12 +1,12 @@
 """``python -m src.describe``: class imbalance, label health and image health of a data set."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
 from src.config.schema.root import DescribeConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Describe a data set before training on it.
@@ -17,8 +17,9 @@ Describe a data set before training on it.
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Describe once."""
+    from src.config.check import to_dataclass
     from src.run.description import describe
 
     describe(cast("DescribeConfig", to_dataclass(config)))

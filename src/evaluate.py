@@ -1,12 +1,12 @@
 """``python -m src.evaluate``: score a finished run on a split of any COCO folder."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
 from src.config.schema.root import EvaluateConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Score a finished run: predictions, evaluation.json and a table.
@@ -18,8 +18,10 @@ Score a finished run: predictions, evaluation.json and a table.
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Evaluate once."""
+    from src.config.check import to_dataclass
+
     wish = cast("EvaluateConfig", to_dataclass(config))
     from src.runfolder import find_run  # numpy alone: a wrong path is answered before torch is loaded
 

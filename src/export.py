@@ -1,12 +1,12 @@
 """``python -m src.export``: a finished run's network as one file that needs none of this project."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
 from src.config.schema.engine import ExportConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Hand over the network of a finished run, with class names and thresholds inside.
@@ -17,8 +17,10 @@ Hand over the network of a finished run, with class names and thresholds inside.
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Export once."""
+    from src.config.check import to_dataclass
+
     wish = cast("ExportConfig", to_dataclass(config))
     from src.runfolder import find_run  # numpy alone: a wrong path is answered before torch is loaded
 

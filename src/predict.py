@@ -1,12 +1,12 @@
 """``python -m src.predict``: labels and scores of images without labels."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
 from src.config.schema.predict import PredictConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Label images with a finished run, at the thresholds it was given.
@@ -18,8 +18,10 @@ Label images with a finished run, at the thresholds it was given.
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Predict once."""
+    from src.config.check import to_dataclass
+
     wish = cast("PredictConfig", to_dataclass(config))
     from src.run.predict_checks import check_wish  # imports nothing heavy: a wrong path is answered at once
 

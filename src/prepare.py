@@ -1,12 +1,12 @@
 """``python -m src.prepare``: verify, index and cache a data set before training on it."""
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
 from src.config.schema.root import PrepareConfig
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Check a data set, index its labels and prepare its training images.
@@ -18,8 +18,9 @@ Check a data set, index its labels and prepare its training images.
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Prepare once."""
+    from src.config.check import to_dataclass
     from src.run.preparation import prepare
 
     prepare(cast("PrepareConfig", to_dataclass(config)))

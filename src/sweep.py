@@ -1,15 +1,14 @@
 """``python -m src.sweep``: a search of the training configuration with Optuna."""
 
 import sys
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from src.config.check import to_dataclass
 from src.config.cli import entry
+from src.config.refuse import refuse
 from src.config.schema.sweep import StudyConfig
-from src.config.space import space_problems, study_overrides, trial_config
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Search the training configuration: a study of trials, each a run folder; the same command goes on with it.
@@ -21,27 +20,26 @@ Search the training configuration: a study of trials, each a run folder; the sam
 """
 
 
-def task(config: DictConfig) -> None:
+def task(config: "DictConfig") -> None:
     """Begin a study or go on with it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.config.check import to_dataclass
+    from src.config.space import space_problems, study_overrides, trial_config
+
     study = cast("StudyConfig", to_dataclass(config))
     base, search = study_overrides(list(HydraConfig.get().overrides.task))
     if study.sweep.trials and not study.sweep.parent:
-        _refuse(space_problems(study.sweep.space, base))
+        refuse(space_problems(study.sweep.space, base))
     from src.run.study import run_study
 
     run_study(study, base, compose=trial_config, command=[sys.executable, "-m", "src.sweep", *base, *search])
 
 
-def _refuse(lines: list[str]) -> None:
-    if lines:
-        sys.stderr.write("".join(f"error: {line}\n" for line in lines))
-        sys.exit(2)
-
-
 def main() -> None:
     """Entry point of the command line."""
     if {"-m", "--multirun"} & set(sys.argv):
-        _refuse(["-m: a study is a sweep of its own; leave it out"])
+        refuse(["-m: a study is a sweep of its own; leave it out"])
     entry(task, config_name="sweep", usage=USAGE)
 
 

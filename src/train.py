@@ -1,14 +1,14 @@
 """``python -m src.train``: one training run, or a sweep with ``-m``."""
 
 from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from src.config.cli import entry
 from src.config.resume import continue_command_line
 from src.config.schema.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 USAGE = """
 Train a multi-label classifier on COCO, or on the built-in sample where COCO is not there.
@@ -20,9 +20,9 @@ Train a multi-label classifier on COCO, or on the built-in sample where COCO is 
 """
 
 
-def task(config: DictConfig) -> float:
+def task(config: "DictConfig") -> float:
     """Train once; the objective on the holdout goes back to the sweep."""
-    from src.config.job import current_job
+    from src.config.job import current_job, in_sweep
     from src.run.failures import note_failed
     from src.run.training import train
 
@@ -30,7 +30,7 @@ def task(config: DictConfig) -> float:
     try:
         return train(job)
     except UserError as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if in_sweep():
             note_failed(job.folder, name=job.config.name, overrides=job.overrides, reason=str(error))
         raise
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.config.check import CONF_DIR, to_dataclass
+from src.config.check import to_dataclass
+from src.config.names import CONF_DIR
 from src.config.schema.root import TrainConfig
 from src.config.store import register
 

@@ -10,7 +10,7 @@ import torchmetrics  # noqa: F401
 import torchvision  # noqa: F401
 from omegaconf import DictConfig
 
-from src.config.check import CONF_DIR
+from src.config.names import CONF_DIR
 from src.config.store import register
 
 

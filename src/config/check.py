@@ -3,9 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
-from pathlib import Path
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -16,25 +14,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.schema.rules import collecting, nearest
-from src.config.schema.variants import SCHEMAS
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-"""Inside the package in a wheel, beside it in a checkout."""
-
-_TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false", "String": "a text"}
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """An override that Hydra refused, with the reason as we would say it."""
-
-    override: str
-    key: str
-    kind: str
-    """group (unknown choice) | key (unknown name) | value (wrong type) | other."""
-    reason: str = ""
+from src.config.names import CONF_DIR, Rejected, explain, key_hint, told, unknown_key
+from src.config.schema.rules import collecting
 
 
 def problems(config_name: str, overrides: Sequence[str], *, multirun: bool = False) -> list[str]:
@@ -77,12 +58,6 @@ def _hydra() -> AbstractContextManager[None]:
     return nullcontext() if running else initialize_config_dir(str(CONF_DIR), version_base="1.3")
 
 
-def groups() -> dict[str, list[str]]:
-    """Config groups and their choices, as they stand in conf/."""
-    folders = sorted(path for path in CONF_DIR.iterdir() if path.is_dir())
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
-
-
 def flatten(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig, str]]:
     """Leaves of a composed config as (dotted key, parent node, name)."""
     for name in map(str, node):
@@ -114,7 +89,7 @@ def _jobs(overrides: Sequence[str]) -> list[list[str]]:
 def _job_problems(
     config_name: str, overrides: list[str], multirun: bool, allow_missing: bool
 ) -> tuple[DictConfig, list[str]]:
-    rejected = [Rejected(text, key, "key") for text in overrides if (key := _unknown_key(config_name, text))]
+    rejected = [Rejected(text, key, "key") for text in overrides if (key := unknown_key(config_name, text))]
     kept = [text for text in overrides if text not in {item.override for item in rejected}]
     while True:
         try:
@@ -128,35 +103,9 @@ def _job_problems(
             rejected.append(culprit)
     failed_groups = {item.key for item in rejected if item.kind == "group"}
     known = [key for key, _, _ in flatten(config)]
-    # Keys below a group whose choice is unknown cannot be judged.
-    told = [item for item in rejected if item.kind == "group" or item.key.partition(".")[0] not in failed_groups]
-    lines = [_explain(item, known, multirun) for item in told]
+    lines = [explain(item, known, multirun) for item in told(rejected, failed_groups)]
     others = _unknown_additions(config) or _range_problems(config, allow_missing or bool(failed_groups))
     return config, lines + [line for line in others if re.split(r"[.:=]", line)[0] not in failed_groups]
-
-
-def _unknown_key(config_name: str, override: str) -> str | None:
-    """The key of an override that no variant of any group has: Hydra would have to compose everything to find it."""
-    key = override.partition("=")[0]
-    if not re.fullmatch(r"[a-z]\w*(\.\w+)*", key) or key.startswith("hydra.") or key in groups():
-        return None
-    known = _every_key(config_name)
-    within_or_around = (name for name in known if key.startswith(f"{name}.") or name.startswith(f"{key}."))
-    return None if key in known or any(within_or_around) else key
-
-
-@cache
-def _every_key(config_name: str) -> frozenset[str]:
-    """Keys of an entry point's configuration, whichever variants are chosen."""
-    root = SCHEMAS[{"config": "train", "sweep": "study"}.get(config_name, config_name)]
-    keys = {field.name for field in fields(root)}
-    for node in fields(root):
-        variants = [schema for path, schema in SCHEMAS.items() if path.partition("/")[0] == node.name]
-        if isinstance(node.type, type) and is_dataclass(node.type):
-            variants.append(node.type)
-        keys |= {f"{node.name}.{field.name}" for schema in variants for field in fields(schema)}
-        keys -= {node.name} if variants else set()
-    return frozenset(keys)
 
 
 def _blame(error: Exception, overrides: Sequence[str]) -> Rejected | None:
@@ -179,60 +128,12 @@ def _blame(error: Exception, overrides: Sequence[str]) -> Rejected | None:
     return Rejected(by_key[key], key, kind, cause.splitlines()[0] if cause else text.splitlines()[0])
 
 
-def _explain(item: Rejected, known: Sequence[str], multirun: bool) -> str:
-    value = item.override.partition("=")[2]
-    if item.kind == "group":
-        choices = groups().get(item.key, [])
-        return _with_hint(f"{item.override}: no such choice", value, choices, item.override.partition("=")[0])
-    if item.kind == "value":
-        if "," in value and value[0] not in "[{" and not multirun:
-            return f"{item.override}: several values are a sweep; add -m"
-        match = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", item.reason)
-        kind = match and (match.group(1) or match.group(2))
-        expected = f"must be {_TYPES.get(kind, kind)}" if kind else item.reason
-        return f"{item.key}={value}: {expected}"
-    if item.key in groups():
-        return f"{item.override}: a group that has no default; write +{item.key}={value}"
-    return f"{item.key}: no such key{_key_hint(item.key, known)}"
-
-
-def _with_hint(message: str, word: str, choices: Sequence[str], typed: str) -> str:
-    near = nearest(word, choices)
-    hint = f"; did you mean {typed}={near}?" if near else ""
-    return f"{message}{hint} ({' | '.join(choices)})"
-
-
-def _key_hint(key: str, known: Sequence[str]) -> str:
-    leaf = key.rpartition(".")[2]
-    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
-    group = nearest(key, list(groups())) if "." not in key else None
-    elsewhere = _other_variants(key)
-    near = (
-        nearest(key, [*siblings, *elsewhere]) or (same_leaf[0] if same_leaf else None) or group or nearest(key, known)
-    )
-    if near in elsewhere and near not in siblings:
-        return f"; did you mean {near}? It belongs to {elsewhere[near]}"
-    if near:
-        return f"; did you mean {near}?"
-    return f"; known here: {', '.join(siblings)}" if siblings else "; --help lists every key"
-
-
-def _other_variants(key: str) -> dict[str, str]:
-    """Keys of the other variants of a group, e.g. ``loss.gamma`` of ``loss=focal``, with the choice that has them."""
-    group = key.partition(".")[0]
-    schemas = {path: schema for path, schema in SCHEMAS.items() if path.startswith(f"{group}/")}
-    return {
-        f"{group}.{field.name}": path.replace("/", "=") for path, schema in schemas.items() for field in fields(schema)
-    }
-
-
 def _unknown_additions(config: DictConfig) -> list[str]:
     """Keys that ``+key=value`` put where the schema has none."""
     leaves = list(flatten(config))
     known = [key for key, parent, name in leaves if name in _schema_fields(parent)]
     added = [key for key, parent, name in leaves if name not in _schema_fields(parent)]
-    return [f"{key}: no such key{_key_hint(key, known)}" for key in added]
+    return [f"{key}: no such key{key_hint(key, known)}" for key in added]
 
 
 def _schema_fields(node: DictConfig) -> set[str]:

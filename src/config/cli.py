@@ -1,28 +1,22 @@
-"""The one shape of all entry points: check the command line, then run the task under Hydra."""
+"""The one shape of all entry points: answer typos at once, then import Hydra and run the task under it."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from src.config.quick import quick_problems
+from src.config.refuse import refuse
 
-from src.config.check import CONF_DIR, composed, problems
-from src.config.help import help_text
-from src.config.schema.errors import Interrupted, UserError
-from src.config.store import register
-
-Task = Callable[[DictConfig], Any]
+Task = Callable[[Any], Any]
+_MULTIRUN = ("-m", "--multirun")
+_SHOWS_CONFIG = {(flag, what) for flag in ("-c", "--cfg") for what in ("job", "hydra", "all")}
 
 
 def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str], None] | None = None) -> None:
     """Run ``task`` as a Hydra command.
 
-    The user's mistakes are answered in one line each on stderr with exit code 2, before ``task`` imports torch.
+    The user's mistakes are answered in one line each on stderr with exit code 2, before ``task`` imports torch, and
+    plain ones before anything imports Hydra.
 
     Args:
         task: gets the composed config; its return value goes to sweepers.
@@ -30,62 +24,21 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
         usage: first lines of ``--help``.
         after_sweep: called with the sweep's folder when a multirun ends, however it ends.
     """
-    register()
     # argparse takes overrides in one piece only; -m may stand anywhere among them
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in ("-m", "--multirun"))
-    arguments, strange = get_args_parser().parse_known_args()
-    _refuse([f"{word}: a key is written without dashes: {_as_key(word)}; --help lists all" for word in strange])
-    overrides: list[str] = arguments.overrides
-    if arguments.help:
-        sys.stdout.write(_help(config_name, overrides, usage) + "\n")
-        return
-    if not (arguments.hydra_help or arguments.shell_completion or arguments.info):
-        _refuse(problems(config_name, overrides, multirun=arguments.multirun))
-    # Hydra shortens stack traces and exits by itself unless this is set; we tell mistakes from bugs ourselves.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sweeps: list[str] = []
-    try:
-        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(_noting(task, sweeps))()
-    except UserError as error:
-        _refuse([str(error)])
-    except Interrupted as signal:
-        sys.exit(signal.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)
-    finally:
-        if sweeps and after_sweep:
-            after_sweep(sweeps[0])
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in _MULTIRUN)
+    found = _plain_problems(config_name, sys.argv[1:])
+    refuse(found or [])
+    from src.config.command import run_command
+
+    run_command(task, config_name=config_name, usage=usage, after_sweep=after_sweep, checked=found is not None)
 
 
-def _noting(task: Task, sweeps: list[str]) -> Task:
-    def noted(config: DictConfig) -> Any:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            sweeps.append(HydraConfig.get().sweep.dir)
-            return task(config)
-        try:
-            return task(config)
-        except UserError as error:
-            # Here, before Hydra adds lines of its own; in a sweep it notes the failed job and goes on with the next.
-            return _refuse([str(error)])
-
-    return noted
-
-
-def _as_key(word: str) -> str:
-    key, equals, value = word.lstrip("-").partition("=")
-    return f"{key.replace('-', '_')}={value if equals else 'VALUE'}"
-
-
-def _help(config_name: str, overrides: Sequence[str], usage: str) -> str:
-    config, lines = composed(config_name, overrides)
-    _refuse(lines)
-    return help_text(config_name, config, usage=usage)
-
-
-def _refuse(lines: Sequence[str]) -> None:
-    if not lines:
-        return
-    for line in lines:
-        sys.stderr.write("error: " + line.replace("\n", "\n       ") + "\n")
-    sys.exit(2)
+def _plain_problems(config_name: str, arguments: Sequence[str]) -> list[str] | None:
+    """What is wrong, or None where that takes Hydra."""
+    words = list(arguments)
+    if tuple(words[:2]) in _SHOWS_CONFIG:
+        del words[:2]
+    overrides = [word for word in words if word not in _MULTIRUN]
+    if any(word.startswith("-") for word in overrides):
+        return None
+    return quick_problems(config_name, overrides, multirun=len(overrides) < len(words))

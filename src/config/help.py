@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.config.check import flatten, groups
+from src.config.check import flatten
+from src.config.names import groups
 from src.config.schema.variants import SCHEMAS
 
 

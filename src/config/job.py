@@ -23,7 +23,7 @@ def current_job(config: DictConfig) -> Job:
     """
     hydra = HydraConfig.get()
     folder, overrides = _short(Path(hydra.runtime.output_dir)), list(hydra.overrides.task)
-    if hydra.mode == RunMode.MULTIRUN and config.trainer.devices > 1:
+    if in_sweep() and config.trainer.devices > 1:
         raise ConfigError(
             f"trainer.devices={config.trainer.devices} with -m: the processes of one job would start the sweep again; "
             "run the jobs one by one, or one job per SLURM task or torchrun call"
@@ -39,6 +39,11 @@ def current_job(config: DictConfig) -> Job:
     merged = OmegaConf.to_container(OmegaConf.merge(saved, OmegaConf.from_dotlist(changes)))
     resumed = from_plain(cast("dict[str, object]", merged), where=str(path))
     return Job(resumed, folder, overrides, resumed=True)
+
+
+def in_sweep() -> bool:
+    """Whether the job Hydra is running now is one of a multirun."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _short(folder: Path) -> Path:

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
+from src.config.refuse import refuse
 from src.config.schema.errors import ConfigError, UserError
 
 MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
@@ -20,8 +19,7 @@ def continue_command_line() -> None:
     try:
         sys.argv[1:] = continued(sys.argv[1:])
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        refuse([str(error)])
 
 
 def continued(arguments: Sequence[str]) -> list[str]:
@@ -33,6 +31,8 @@ def continued(arguments: Sequence[str]) -> list[str]:
     given = [text for text in arguments if text.startswith("resume=") and text != "resume=null"]
     if not given:
         return list(arguments)
+    from omegaconf import OmegaConf
+
     from src.runfolder import find_run  # needs numpy, which a typo need not wait for
 
     output_dir = next((text.partition("=")[2] for text in arguments if text.startswith("output_dir=")), "outputs")
@@ -55,6 +55,8 @@ def _refuse_other_changes(run: Path, changes: Sequence[str]) -> None:
     if refused:
         allowed = ", ".join(MAY_CHANGE)
         raise ConfigError(f"resume={run}: {' '.join(refused)} would make it another run; may change: {allowed}")
+    from omegaconf import OmegaConf
+
     config = OmegaConf.load(run / "config.yaml")
     scheduled = "pct_start" in config.scheduler or "final_ratio" in config.scheduler
     if scheduled and any(text.startswith("trainer.max_epochs=") for text in changes):

@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.data import coco_cache
 from src.data.coco_checks import find_missing, find_problems, shown
+from src.data.coco_columns import Columns
 from src.data.coco_json import AnnotationRecord, Document, column, open_document
 from src.data.coco_reference import ReferenceDocument, read_reference
 from src.data.errors import DataError
@@ -58,6 +61,11 @@ class CocoIndex:
         start, end = self.name_offsets[row], self.name_offsets[row + 1]
         return self.name_bytes[start:end].tobytes().decode()
 
+    def file_names(self) -> list[str]:
+        """File names of all images, in a tenth of the time that one by one takes."""
+        content = self.name_bytes.tobytes()
+        return [content[start:end].decode() for start, end in pairwise(self.name_offsets.tolist())]
+
 
 def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path, reader: str = "msgspec") -> CocoIndex:
     """Index of an instances json, from the cache where that is still valid.
@@ -92,29 +100,27 @@ def load_index(annotations: Path, *, image_dir: Path | None, cache_dir: Path, re
 def _build(document: Document | ReferenceDocument) -> coco_cache.Arrays:
     """Arrays of a checked document without its fingerprint; gives the decoded objects back on return."""
     images, annotations, categories = document.tables()
-    problems = find_problems(images, annotations, categories)
+    columns = Columns.of(images, annotations, categories)
+    problems = find_problems(images, annotations, categories, columns)
     if problems:
         raise DataError("\n  ".join([f"{document.path}: not usable:", *problems]))
 
-    images.sort(key=lambda image: image.id)
-    categories.sort(key=lambda category: category.id)
-    image_ids, category_ids = column(images, "id"), column(categories, "id")
+    images.sort(key=attrgetter("id"))
+    categories.sort(key=attrgetter("id"))
     names = [image.file_name.encode() for image in images]
-    image_row = np.searchsorted(image_ids, column(annotations, "image_id"))
-    ann_category = column(annotations, "category_id")
-    order = np.argsort(image_row, kind="stable")
+    order = columns.by_image()
     return {
-        "image_ids": image_ids,
+        "image_ids": columns.image_ids,
         "widths": np.fromiter((image.width or 0 for image in images), np.int32, len(images)),
         "heights": np.fromiter((image.height or 0 for image in images), np.int32, len(images)),
         "name_bytes": np.frombuffer(b"".join(names), np.uint8),
         "name_offsets": _offsets(np.fromiter(map(len, names), np.int64, len(names))),
-        "ann_offsets": _offsets(np.bincount(image_row, minlength=len(images))),
-        "ann_class": np.searchsorted(category_ids, ann_category).astype(np.int32)[order],
+        "ann_offsets": _offsets(np.bincount(columns.ann_image, minlength=len(images))),
+        "ann_class": columns.ann_class[order],
         "ann_area": _areas(document, annotations)[order],
-        "ann_crowd": column(annotations, "iscrowd").astype(np.bool_)[order],
+        "ann_crowd": column(annotations, "iscrowd", np.bool_)[order],
         "class_names": np.array([category.name for category in categories]),
-        "category_ids": category_ids,
+        "category_ids": columns.category_ids,
     }
 
 
@@ -127,10 +133,11 @@ def _from_arrays(arrays: coco_cache.Arrays) -> CocoIndex:
 
 def _areas(document: Document | ReferenceDocument, annotations: list[AnnotationRecord]) -> NDArray[np.float32]:
     """Areas of all annotations; boxes are decoded only where some annotation needs its own."""
-    areas = [annotation.area for annotation in annotations]
-    if None in areas:
-        areas = [box if area is None else area for area, box in zip(areas, document.box_areas(), strict=True)]
-    return np.array(areas, dtype=np.float32)
+    areas = column(annotations, "area", np.float32)
+    absent = np.isnan(areas)  # numpy's None; json has no other
+    if absent.any():
+        areas[absent] = np.array(document.box_areas(), np.float32)[absent]
+    return areas
 
 
 def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -140,7 +147,7 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _require_images(index: CocoIndex, annotations: Path, image_dir: Path) -> None:
     if not image_dir.is_dir():
         raise DataError(f"{image_dir}: no such folder; data.root=PATH names the folder that holds the images' folder")
-    missing = find_missing([index.file_name(row) for row in range(len(index))], image_dir)
+    missing = find_missing(index.file_names(), image_dir)
     if missing:
         count = f"{len(missing):,} of the {len(index):,} images of {annotations} are missing on disk"
         listing = shown(missing, "\n  ")

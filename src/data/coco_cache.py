@@ -94,7 +94,7 @@ def write(path: Path, arrays: Arrays, stamp: Stamp) -> None:
         _log.warning("%s: cache not written (%s); the next run reads the json again", path, error.strerror)
 
 
-def _packed(arrays: Arrays, stamp: Stamp) -> bytes:
+def _packed(arrays: Arrays, stamp: Stamp) -> bytearray:
     """Everything behind the digest."""
     places: dict[str, Any] = {}
     end = 0
@@ -110,7 +110,7 @@ def _packed(arrays: Arrays, stamp: Stamp) -> bytes:
     for key, array in arrays.items():
         start = base - _DIGEST_BYTES + places[key][2]
         content[start : start + array.nbytes] = array.tobytes()
-    return bytes(content)
+    return content
 
 
 def _base(header_bytes: int) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from src.data.errors import DataError
 
 _T = TypeVar("_T")
+_Number = TypeVar("_Number", bound=np.generic)
 _Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Pixels = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 _BYTE = re.compile(r"\(byte (\d+)\)")
@@ -66,9 +67,9 @@ class _Boxes(msgspec.Struct):
     annotations: list[_Box]
 
 
-def column(records: Sequence[msgspec.Struct], name: str) -> NDArray[np.int64]:
-    """A whole-number attribute of every record, int64 [N]."""
-    return np.fromiter(map(attrgetter(name), records), np.int64, len(records))
+def column(records: Sequence[msgspec.Struct], name: str, dtype: type[_Number]) -> NDArray[_Number]:
+    """A number of every record, [N]; None becomes NaN in a column of floats."""
+    return np.fromiter(map(attrgetter(name), records), dtype, len(records))
 
 
 class Document:

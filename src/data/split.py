@@ -4,8 +4,6 @@ Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECM
 class goes first, because common classes can still be balanced afterwards with the many images that are left.
 """
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -44,7 +42,8 @@ def _stratify(targets_NC: NDArray[np.uint8], fraction: float) -> NDArray[np.bool
     the part that lacks more. One more column counts the images themselves: it settles ties, and is the class of the
     images that have none.
     """
-    classes_of = _classes_per_image(targets_NC)
+    rows, classes = np.nonzero(targets_NC)
+    flat, ends = classes.tolist(), np.searchsorted(rows, np.arange(len(targets_NC) + 1)).tolist()
     count = targets_NC.shape[1]
     left = [*targets_NC.sum(axis=0, dtype=np.int64).tolist(), len(targets_NC)]
     wanted = [fraction * total for total in left]
@@ -57,20 +56,11 @@ def _stratify(targets_NC: NDArray[np.uint8], fraction: float) -> NDArray[np.bool
             lack = 2 * wanted[rarest] - left[rarest]
             chosen = lack > 0 or (lack == 0 and 2 * wanted[count] > left[count])
             in_holdout_N[row] = chosen
-            for c in classes_of[row]:
+            for c in (*flat[ends[row] : ends[row + 1]], count):
                 left[c] -= 1
                 wanted[c] -= chosen
         placed_N |= open_N
     return in_holdout_N
-
-
-def _classes_per_image(targets_NC: NDArray[np.uint8]) -> list[list[int]]:
-    """Class indices of each image, then the column that counts images."""
-    rows, classes = np.nonzero(targets_NC)
-    ends = np.searchsorted(rows, np.arange(len(targets_NC) + 1)).tolist()
-    flat = classes.tolist()
-    count = targets_NC.shape[1]
-    return [[*flat[start:end], count] for start, end in pairwise(ends)]
 
 
 def _represent_all(targets_NC: NDArray[np.uint8], in_holdout_N: NDArray[np.bool_], fraction: float) -> None:

@@ -98,7 +98,7 @@ def store_folder(annotations: Path, cache_dir: Path, spec: StoreSpec) -> Path:
 
 def plan_shards(index: CocoIndex, image_dir: Path, folder: Path, spec: StoreSpec) -> list[ShardPlan]:
     """The shards that hold the images of ``index`` as they now lie on disk."""
-    found = _stat_all([index.file_name(row) for row in range(len(index))], image_dir)
+    found = _stat_all(index.file_names(), image_dir)
     settings = [_FORMAT, spec.kind, spec.side, spec.max_pixels, JPEG_QUALITY if spec.kind == "jpeg" else 0]
     plans = []
     for number, start in enumerate(range(0, len(index), SHARD_IMAGES)):

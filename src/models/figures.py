@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 BYTES_PER_OUTPUT = 2 * 4  # float32, once forward and once backward, as torchsummary counts
 MEGABYTE = 2**20
+_SHAPE_KEEPING = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish)
+"""Modules whose output is as large as their input: on the meta device each would cost more than a convolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def model_figures(network: nn.Module, image_size: int) -> Figures:
         image_size: side in pixels.
     """
     twin = copy.deepcopy(network).to("meta").eval()
+    _let_pass(twin)
     outputs = macs = 0
 
     def count(module: nn.Module, _: tuple[object, ...], output: object) -> None:
@@ -53,6 +56,14 @@ def model_figures(network: nn.Module, image_size: int) -> Figures:
         activation_mb=outputs * BYTES_PER_OUTPUT / MEGABYTE,
         gmac=macs / 1e9,
     )
+
+
+def _let_pass(network: nn.Module) -> None:
+    """Replace what keeps the shape by identities, in place: three quarters of the time of a pass."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) in _SHAPE_KEEPING:
+                setattr(parent, name, nn.Identity())
 
 
 def _macs_per_output(module: nn.Module) -> int:

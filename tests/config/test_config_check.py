@@ -9,9 +9,10 @@ import pytest
 from hydra import compose
 
 from src.config import check
-from src.config.check import CONF_DIR, composed, flatten, groups, problems
+from src.config.check import composed, flatten, problems
 from src.config.cli import entry
 from src.config.help import attribute_docs, help_text
+from src.config.names import CONF_DIR, every_key, groups
 from src.config.schema.loss import FocalConfig
 from src.config.schema.variants import SCHEMAS
 from src.config.store import register
@@ -98,11 +99,11 @@ def test_problems__a_mistyped_key_costs_one_composition(monkeypatch: pytest.Monk
 def test_every_key__holds_all_keys_of_all_entries() -> None:
     """A key missing here would be refused although it exists."""
     for name in ("config", "evaluate", "describe", "compare", "sweep"):
-        known = check._every_key(name)
+        known = every_key(name)
         leaves = [key for key, _, _ in flatten(composed(name, [])[0]) if not key.startswith("hydra.")]
         assert leaves
         assert [key for key in leaves if key not in known and not key.startswith("sweep.space.")] == []
-    assert "loss.gamma" in check._every_key("config")
+    assert "loss.gamma" in every_key("config")
 
 
 def test_problems__every_job_of_a_sweep_is_checked() -> None:

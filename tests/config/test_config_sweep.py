@@ -8,7 +8,8 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from src.config.check import CONF_DIR, groups, problems, to_dataclass
+from src.config.check import problems, to_dataclass
+from src.config.names import CONF_DIR, groups
 from src.config.schema.errors import ConfigError
 from src.config.schema.sweep import (
     ParameterConfig,

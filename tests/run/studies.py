@@ -7,7 +7,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from src.config.check import CONF_DIR, to_dataclass
+from src.config.check import to_dataclass
+from src.config.names import CONF_DIR
 from src.config.schema.sweep import ParameterConfig, StudyConfig, SweepConfig
 from src.config.store import register
 from src.run.trials import Trials, study_identity

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import MISSING
-
-from src.config.schema.rules import require, require_choice
+from src.config.schema.rules import MISSING, require, require_choice
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
-from src.config.schema.rules import require, require_choice
+from src.config.schema.rules import MISSING, require, require_choice
 
 FORMATS = ("onnx", "pt2")
 PRECISIONS = ("fp32", "bf16", "int8")

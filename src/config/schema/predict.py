@@ -4,10 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from omegaconf import MISSING
-
 from src.config.schema.engine import EngineConfig
-from src.config.schema.rules import require, require_choice
+from src.config.schema.rules import MISSING, require, require_choice
 
 FORMATS = (".jsonl", ".csv")
 _RULE = "must be per_class, global, none (with top_k) or a probability in [0, 1]"

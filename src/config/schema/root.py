@@ -3,14 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omegaconf import MISSING
-
 from src.config.schema.data import AugmentConfig, DataConfig
 from src.config.schema.engine import EngineConfig
 from src.config.schema.loss import LossConfig
 from src.config.schema.model import ModelConfig
 from src.config.schema.optim import OptimizerConfig, SchedulerConfig
-from src.config.schema.rules import require, require_choice
+from src.config.schema.rules import MISSING, require, require_choice
 from src.config.schema.thresholds import ThresholdsConfig
 from src.config.schema.training import CallbacksConfig, DebugConfig, LoggerConfig, TrainerConfig
 

@@ -4,8 +4,12 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, Final
 
 from src.config.schema.errors import ConfigError
+
+MISSING: Final[Any] = "???"
+"""OmegaConf's mark of a key that must be given, written out: importing OmegaConf takes longer than all schemas."""
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 

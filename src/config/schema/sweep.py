@@ -4,10 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
-
 from src.config.schema.root import TrainConfig
-from src.config.schema.rules import require, require_choice
+from src.config.schema.rules import MISSING, require, require_choice
 
 Values = Mapping[str, Any]
 """What a trial has drawn, by the parameter's name in the space."""

@@ -1,0 +1,90 @@
+"""A command line that is no plain typo: what Hydra must look at, and running the task under Hydra."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from src.config.check import composed, problems
+from src.config.help import help_text
+from src.config.names import CONF_DIR
+from src.config.refuse import refuse
+from src.config.schema.errors import Interrupted, UserError
+from src.config.store import register
+
+Task = Callable[[DictConfig], Any]
+
+
+def run_command(
+    task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str], None] | None, checked: bool
+) -> None:
+    """The rest of :func:`src.config.cli.entry`.
+
+    Args:
+        task: gets the composed config.
+        config_name: primary config in conf/.
+        usage: first lines of ``--help``.
+        after_sweep: called with the sweep's folder.
+        checked: the overrides have been found good already.
+    """
+    register()
+    arguments, strange = get_args_parser().parse_known_args()
+    refuse([f"{word}: a key is written without dashes: {_as_key(word)}; --help lists all" for word in strange])
+    overrides: list[str] = arguments.overrides
+    if arguments.help:
+        sys.stdout.write(_help(config_name, overrides, usage) + "\n")
+        return
+    if not (checked or arguments.hydra_help or arguments.shell_completion or arguments.info):
+        refuse(problems(config_name, overrides, multirun=arguments.multirun))
+    # Hydra shortens stack traces and exits by itself unless this is set; we tell mistakes from bugs ourselves.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sweeps: list[str] = []
+    try:
+        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(_noting(task, sweeps))()
+    except UserError as error:
+        refuse([str(error)])
+    except (HydraException, OmegaConfBaseException):
+        # A file in conf/ that Hydra does not take although the quick check did.
+        refuse(problems(config_name, overrides, multirun=arguments.multirun))
+        raise
+    except Interrupted as signal:
+        sys.exit(signal.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    finally:
+        if sweeps and after_sweep:
+            after_sweep(sweeps[0])
+
+
+def _noting(task: Task, sweeps: list[str]) -> Task:
+    def noted(config: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            sweeps.append(HydraConfig.get().sweep.dir)
+            return task(config)
+        try:
+            return task(config)
+        except UserError as error:
+            # Here, before Hydra adds lines of its own; in a sweep it notes the failed job and goes on with the next.
+            return refuse([str(error)])
+
+    return noted
+
+
+def _as_key(word: str) -> str:
+    key, equals, value = word.lstrip("-").partition("=")
+    return f"{key.replace('-', '_')}={value if equals else 'VALUE'}"
+
+
+def _help(config_name: str, overrides: Sequence[str], usage: str) -> str:
+    config, lines = composed(config_name, overrides)
+    refuse(lines)
+    return help_text(config_name, config, usage=usage)

@@ -1,0 +1,125 @@
+"""The names that a command line may hold, and how a wrong one is answered. Imports neither Hydra nor OmegaConf."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from src.config.schema.rules import nearest
+from src.config.schema.variants import SCHEMAS
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""Inside the package in a wheel, beside it in a checkout."""
+
+_TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false", "String": "a text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An override that Hydra refused, with the reason as we would say it."""
+
+    override: str
+    key: str
+    kind: str
+    """group (unknown choice) | key (unknown name) | value (wrong type) | other."""
+    reason: str = ""
+
+
+@cache
+def groups() -> dict[str, list[str]]:
+    """Config groups and their choices, as they stand in conf/."""
+    folders = sorted(path for path in CONF_DIR.iterdir() if path.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
+def unknown_key(config_name: str, override: str) -> str | None:
+    """The key of an override that no variant of any group has: Hydra would have to compose everything to find it."""
+    key = override.partition("=")[0]
+    if not re.fullmatch(r"[a-z]\w*(\.\w+)*", key) or key.startswith("hydra.") or key in groups():
+        return None
+    known = every_key(config_name)
+    within_or_around = (name for name in known if key.startswith(f"{name}.") or name.startswith(f"{key}."))
+    return None if key in known or any(within_or_around) else key
+
+
+def root_schema(config_name: str) -> type[Any]:
+    """The dataclass of a primary config."""
+    return SCHEMAS[{"config": "train", "sweep": "study"}.get(config_name, config_name)]
+
+
+@cache
+def every_key(config_name: str) -> frozenset[str]:
+    """Keys of an entry point's configuration, whichever variants are chosen."""
+    root = root_schema(config_name)
+    keys = {field.name for field in fields(root)}
+    for node in fields(root):
+        variants = [schema for path, schema in SCHEMAS.items() if path.partition("/")[0] == node.name]
+        if isinstance(node.type, type) and is_dataclass(node.type):
+            variants.append(node.type)
+        keys |= {f"{node.name}.{field.name}" for schema in variants for field in fields(schema)}
+        keys -= {node.name} if variants else set()
+    return frozenset(keys)
+
+
+def told(rejected: Sequence[Rejected], failed_groups: Collection[str]) -> list[Rejected]:
+    """Without keys below a group whose choice is unknown: they cannot be judged."""
+    return [item for item in rejected if item.kind == "group" or item.key.partition(".")[0] not in failed_groups]
+
+
+def explain(item: Rejected, known: Sequence[str], multirun: bool) -> str:
+    """One line on a rejected override.
+
+    Args:
+        item: what was rejected, and why.
+        known: keys of the configuration without it.
+        multirun: whether lists of values were allowed.
+    """
+    value = item.override.partition("=")[2]
+    if item.kind == "group":
+        choices = groups().get(item.key, [])
+        return _with_hint(f"{item.override}: no such choice", value, choices, item.override.partition("=")[0])
+    if item.kind == "value":
+        if "," in value and value[0] not in "[{" and not multirun:
+            return f"{item.override}: several values are a sweep; add -m"
+        match = re.search(r"could not be converted to (\w+)|is not a valid (\w+)", item.reason)
+        kind = match and (match.group(1) or match.group(2))
+        expected = f"must be {_TYPES.get(kind, kind)}" if kind else item.reason
+        return f"{item.key}={value}: {expected}"
+    if item.key in groups():
+        return f"{item.override}: a group that has no default; write +{item.key}={value}"
+    return f"{item.key}: no such key{key_hint(item.key, known)}"
+
+
+def _with_hint(message: str, word: str, choices: Sequence[str], typed: str) -> str:
+    near = nearest(word, choices)
+    hint = f"; did you mean {typed}={near}?" if near else ""
+    return f"{message}{hint} ({' | '.join(choices)})"
+
+
+def key_hint(key: str, known: Sequence[str]) -> str:
+    """The nearest key, or where to look for one."""
+    leaf = key.rpartition(".")[2]
+    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+    siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    group = nearest(key, list(groups())) if "." not in key else None
+    elsewhere = _other_variants(key)
+    near = (
+        nearest(key, [*siblings, *elsewhere]) or (same_leaf[0] if same_leaf else None) or group or nearest(key, known)
+    )
+    if near in elsewhere and near not in siblings:
+        return f"; did you mean {near}? It belongs to {elsewhere[near]}"
+    if near:
+        return f"; did you mean {near}?"
+    return f"; known here: {', '.join(siblings)}" if siblings else "; --help lists every key"
+
+
+def _other_variants(key: str) -> dict[str, str]:
+    """Keys of the other variants of a group, e.g. ``loss.gamma`` of ``loss=focal``, with the choice that has them."""
+    group = key.partition(".")[0]
+    schemas = {path: schema for path, schema in SCHEMAS.items() if path.startswith(f"{group}/")}
+    return {
+        f"{group}.{field.name}": path.replace("/", "=") for path, schema in schemas.items() for field in fields(schema)
+    }
