@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig
+from src.data.errors import DataError
 from src.data.order import Key
 from src.data.render import render
 from src.data.views import Views, centre_boxes, plain_views, random_views, whole_boxes
@@ -64,6 +65,23 @@ class Recipe:
         render(pixels, views, at, out, size=size, exact=self.exact)
         if self.rest is not None:
             np.copyto(out, apply(self.rest, out, seed=seed))
+
+    def views_alone(self, *, asked: str, instead: str) -> Callable[[Sequence[Key], NDArray[np.int64]], Views]:
+        """The views, where there is nothing else to do.
+
+        Args:
+            asked: setting that leaves the views to the device.
+            instead: setting that allows more.
+
+        Raises:
+            DataError: albumentations has a part in it.
+        """
+        if self.views is None or self.rest is not None:
+            raise DataError(
+                f"{asked}: crop, flip, brightness and contrast are done on the device, and this augmentation asks for "
+                f"more; {instead} with it, or augment=light"
+            )
+        return self.views
 
 
 def train_recipe(cfg: AugmentConfig, image_size: int, *, seed: int, exact: bool = False) -> Recipe:

@@ -70,17 +70,12 @@ class EncodedDataset(Dataset[Any]):
         Raises:
             DataError: the recipe asks for what is not done on the device.
         """
-        if recipe.views is None or recipe.rest is not None:
-            raise DataError(
-                "data.decode=device: crop, flip, brightness and contrast are done on the device, and this augmentation "
-                "asks for more; data.decode=cpu with it, or augment=light"
-            )
         self._index = index
         self._frames = frames
         self._rows = rows
         self._targets = targets
         self._recipe = recipe
-        self._views = recipe.views
+        self._views = recipe.views_alone(asked="data.decode=device", instead="data.decode=cpu")
         self._on_error = on_error
 
     def __len__(self) -> int:

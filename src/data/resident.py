@@ -55,16 +55,11 @@ class ResidentDataset(Dataset[Ticket]):
         Raises:
             DataError: the recipe asks for what is not done on the device.
         """
-        if recipe.views is None or recipe.rest is not None:
-            raise DataError(
-                "data.cache=device: crop, flip, brightness and contrast are done on the device, and this augmentation "
-                "asks for more; data.cache=raw with it, or augment=light"
-            )
         self._index = index
         self._frames = frames
         self._rows = rows
         self._targets = targets
-        self._views = recipe.views
+        self._views = recipe.views_alone(asked="data.cache=device", instead="data.cache=raw")
         self._on_error = on_error
 
     def __len__(self) -> int:
