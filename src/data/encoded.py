@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from src.data.augment import Recipe
 from src.data.coco import CocoIndex
 from src.data.dataset import shared_empty
-from src.data.errors import DataError, ImageError
+from src.data.errors import ImageError
 from src.data.frames import FileFrames, named
 from src.data.header import Header
 from src.data.order import Key
