@@ -20,7 +20,7 @@ from src.engines.quantization import quantize
 from src.engines.runtimes import onnxruntime_engine, openvino_engine
 from src.runfolder import replacing
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised when the same checkpoint would give another graph."""
 
 _FASTEST_FIRST = ("openvino", "onnxruntime", "folded")

@@ -89,6 +89,8 @@ def test_engine__int8_is_near_and_is_int8(built: Built, images: Tensor, referenc
     proto = onnx.load(found.graph)
     kinds = [node.op_type for node in proto.graph.node]
     assert kinds.count("QuantizeLinear") >= 4
+    last = max(place for place, kind in enumerate(kinds) if kind == "Conv")
+    assert "QuantizeLinear" not in kinds[last:]  # pooling and the last linear layer stay in float32
     weights = [helper.to_array(entry) for entry in proto.graph.initializer if entry.name.count("weight")]
     assert {array.dtype for array in weights if array.ndim == 4} == {np.dtype("int8")}
     assert read_metadata(found.graph)["precision"] == "int8"
