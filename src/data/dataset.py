@@ -4,8 +4,11 @@ Whole batches are asked for (``__getitems__``) and made in one piece: the pixels
 from, in a worker the memory it shares with the training process.
 """
 
+import atexit
 import math
+import multiprocessing
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, TypedDict, TypeVar
 
 import numpy as np
@@ -154,10 +157,25 @@ class BatchLoader(DataLoader[Any]):
 
     PyTorch re-raises a worker's exception as ``type(error)(text of the traceback)``: an error with fields of its own
     becomes a RuntimeError. So a broken image comes as data and is raised in this process.
+
+    Workers ignore SIGTERM (``begin_worker``), with which Python ends the children that it still has when it exits, to
+    wait for them then. An iterator that somebody still holds has such: they are killed before.
     """
 
     def __iter__(self) -> Any:
+        _kill_workers_at_exit()
         return map(_raise_error, super().__iter__())
+
+
+@cache
+def _kill_workers_at_exit() -> None:
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def as_it_is(batch: _T) -> _T:

@@ -1,4 +1,7 @@
+import os
 import pickle
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -13,6 +16,7 @@ from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
 from src.data.errors import ImageError
 from src.data.frames import FileFrames
 from src.data.order import EpochBatchSampler
+from tests.conftest import ROOT
 
 SIZE, NUM_IMAGES = 48, 14
 
@@ -216,3 +220,24 @@ def test_loader__plain_dataloader_would_lose_the_error_type(folder):
 def test_image_error__survives_pickling(folder):
     error = pickle.loads(pickle.dumps(ImageError(folder / "3.png", "broken")))
     assert (error.path, error.reason, str(error)) == (folder / "3.png", "broken", f"{folder / '3.png'}: broken")
+
+
+def test_loader__of_a_process_that_ends_in_the_middle_of_an_epoch_does_not_keep_it(tmp_path):
+    """Its workers ignore the SIGTERM that Python sends them at its end, before it waits for them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\n"
+        "from src.data.dataset import BatchLoader, as_it_is\n"
+        "from src.data.images import begin_worker\n"
+        "class Ones(torch.utils.data.Dataset):\n"
+        "    def __len__(self): return 8\n"
+        "    def __getitem__(self, at): return at\n"
+        "held = iter(BatchLoader(Ones(), 2, num_workers=1, collate_fn=as_it_is, worker_init_fn=begin_worker))\n"
+        "again = [held]; again.append(again)\n"
+        "print(next(held))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("[0, 1]\n", 0), done.stderr
