@@ -26,11 +26,26 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
     """
     # argparse takes overrides in one piece only; -m may stand anywhere among them
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in _MULTIRUN)
+    refuse(_given_twice(sys.argv[1:]))
     found = _plain_problems(config_name, sys.argv[1:])
     refuse(found or [])
     from src.config.command import run_command
 
     run_command(task, config_name=config_name, usage=usage, after_sweep=after_sweep, checked=found is not None)
+
+
+def _given_twice(arguments: Sequence[str]) -> list[str]:
+    """Hydra would take the last without a word; a pattern that the shell expanded looks like this too."""
+    values: dict[str, list[str]] = {}
+    for key, equals, value in (word.partition("=") for word in arguments):
+        if equals and not key.startswith("-"):
+            values.setdefault(key.lstrip("+"), []).append(value)
+    return [
+        f"{key}: given {len(given)} times ({', '.join(given[:4])}{', ...' if len(given) > 4 else ''}); give it once "
+        "(several values of a sweep: one list with commas, and -m; a pattern with braces in quotes)"
+        for key, given in values.items()
+        if len(given) > 1
+    ]
 
 
 def _plain_problems(config_name: str, arguments: Sequence[str]) -> list[str] | None:

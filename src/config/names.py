@@ -106,6 +106,8 @@ def key_hint(key: str, known: Sequence[str]) -> str:
     siblings = [name for name in known if name.rpartition(".")[0] == key.rpartition(".")[0]]
     group = nearest(key, list(groups())) if "." not in key else None
     elsewhere = _other_variants(key)
+    if key in elsewhere:
+        return f" with this choice; it belongs to {elsewhere[key]}"
     near = (
         nearest(key, [*siblings, *elsewhere]) or (same_leaf[0] if same_leaf else None) or group or nearest(key, known)
     )
@@ -119,7 +121,17 @@ def key_hint(key: str, known: Sequence[str]) -> str:
 def _other_variants(key: str) -> dict[str, str]:
     """Keys of the other variants of a group, e.g. ``loss.gamma`` of ``loss=focal``, with the choice that has them."""
     group = key.partition(".")[0]
-    schemas = {path: schema for path, schema in SCHEMAS.items() if path.startswith(f"{group}/")}
-    return {
-        f"{group}.{field.name}": path.replace("/", "=") for path, schema in schemas.items() for field in fields(schema)
-    }
+    found: dict[str, list[str]] = {}
+    for path, schema in SCHEMAS.items():
+        if path.startswith(f"{group}/"):
+            for field in fields(schema):
+                found.setdefault(f"{group}.{field.name}", []).extend(_choices_of(path))
+    return {name: f"{group}={' | '.join(choices)}" for name, choices in found.items()}
+
+
+@cache
+def _choices_of(path: str) -> list[str]:
+    """Choices of a group whose file names this schema."""
+    group = path.partition("/")[0]
+    files = {name: (CONF_DIR / group / f"{name}.yaml").read_text(encoding="utf-8") for name in groups().get(group, [])}
+    return [name for name, text in files.items() if f"/schema/{path}@_here_" in text]

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from src.config.refuse import refuse
 from src.config.schema.errors import ConfigError, UserError
@@ -11,7 +12,7 @@ from src.config.schema.errors import ConfigError, UserError
 MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
               "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "data.shard_cache_gb",
               "thresholds.",
-              "report=", "logger.")  # fmt: skip
+              "report=", "logger.", "cache_dir=")  # fmt: skip
 
 
 def continue_command_line() -> None:
@@ -51,17 +52,25 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
 
 def _refuse_other_changes(run: Path, changes: Sequence[str]) -> None:
-    refused = [text for text in changes if not text.lstrip("+").startswith(MAY_CHANGE)]
-    if refused:
-        allowed = ", ".join(MAY_CHANGE)
-        raise ConfigError(f"resume={run}: {' '.join(refused)} would make it another run; may change: {allowed}")
     from omegaconf import OmegaConf
 
-    config = OmegaConf.load(run / "config.yaml")
+    config, earlier = OmegaConf.load(run / "config.yaml"), list(OmegaConf.load(run / "overrides.yaml"))
+    new = [text for text in changes if text not in earlier and not _is_as_it_was(config, text)]
+    refused = [text for text in new if not text.lstrip("+").startswith(MAY_CHANGE)]
+    if refused:
+        allowed = ", ".join(f"{name}*" if name.endswith(".") else name.rstrip("=") for name in MAY_CHANGE)
+        raise ConfigError(f"resume={run}: {' '.join(refused)} would make it another run; may change: {allowed}")
     scheduled = "pct_start" in config.scheduler or "final_ratio" in config.scheduler
     if scheduled and any(text.startswith("trainer.max_epochs=") for text in changes):
         epochs = config.trainer.max_epochs
         raise ConfigError(f"trainer.max_epochs: this run's schedule ends after {epochs} epochs; start a longer run")
+
+
+def _is_as_it_was(config: Any, override: str) -> bool:
+    from omegaconf import OmegaConf
+
+    key, _, value = override.partition("=")
+    return str(OmegaConf.select(config, key.lstrip("+"))).lower() == value.strip("'\"").lower()
 
 
 def _refuse_finished(run: Path, changes: Sequence[str]) -> None:

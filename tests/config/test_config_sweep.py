@@ -144,7 +144,7 @@ def test_space_problems__name_the_parameter_and_the_nearest_key() -> None:
     unknown = {"lr": parameter(key="optimizer.lrr"), "gamma": ParameterConfig(key="loss.gamma", low=1, high=2)}
     assert space_problems(unknown, ["+experiment=smoke"]) == [
         "sweep.space.lr: optimizer.lrr: no such key; did you mean optimizer.lr?",
-        "sweep.space.gamma: loss.gamma: no such key; did you mean loss.gamma? It belongs to loss=focal",
+        "sweep.space.gamma: loss.gamma: no such key with this choice; it belongs to loss=focal",
     ]
     choice = ParameterConfig(key="loss", kind="choice", choices=["focl", "bce"])
     found = space_problems({"loss": choice, "lr": parameter(low=-1.0, high=-0.5)}, [])
@@ -154,7 +154,7 @@ def test_space_problems__name_the_parameter_and_the_nearest_key() -> None:
 
 def test_space_problems__a_fixed_key_that_some_choice_lacks() -> None:
     (line,) = space_problems({"loss": LOSS}, ["loss=focal", "loss.gamma=1"])
-    assert line == "loss.gamma: no such key; did you mean loss.gamma? It belongs to loss=focal"
+    assert line == "loss.gamma: no such key with this choice; it belongs to loss=focal"
 
 
 @pytest.mark.parametrize("name", groups()["sweep"])
