@@ -35,7 +35,7 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
 
 
 def _given_twice(arguments: Sequence[str]) -> list[str]:
-    """Hydra would take the last without a word; a pattern that the shell expanded looks like this too."""
+    """Keys with two values, of which Hydra would take the last; a pattern that the shell expanded looks so too."""
     values: dict[str, list[str]] = {}
     for key, equals, value in (word.partition("=") for word in arguments):
         if equals and not key.startswith("-"):
@@ -44,7 +44,7 @@ def _given_twice(arguments: Sequence[str]) -> list[str]:
         f"{key}: given {len(given)} times ({', '.join(given[:4])}{', ...' if len(given) > 4 else ''}); give it once "
         "(several values of a sweep: one list with commas, and -m; a pattern with braces in quotes)"
         for key, given in values.items()
-        if len(given) > 1
+        if len(set(given)) > 1
     ]
 
 
