@@ -95,8 +95,8 @@ def _normaliser() -> Any:
 
 
 def our_batches(
-    root: Path, settings: Settings, *, crop: float, cache: str, strength: float = STRENGTH
-) -> Iterable[Any]:
+    root: Path, settings: Settings, *, crop: float, cache: str = "none", strength: float = STRENGTH, shards: str = ""
+) -> Any:
     """The training loader of this process."""
     from src.config.schema.data import AugmentConfig, CocoConfig
     from src.config.schema.training import DebugConfig
@@ -104,7 +104,7 @@ def our_batches(
 
     prepared: dict[str, Any] = {} if cache == "none" else {"cache": cache, "cache_side": RAW_SIDE}
     data = MultiLabelDataModule(
-        CocoConfig(root=str(root), image_size=SIDE, batch_size=BATCH, holdout=0.0, **prepared),
+        CocoConfig(root=str(root), image_size=SIDE, batch_size=BATCH, holdout=0.0, shards=shards, **prepared),
         AugmentConfig(crop_min_scale=crop, brightness=strength, contrast=strength),
         DebugConfig(),
         seed=0,

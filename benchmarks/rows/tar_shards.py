@@ -5,25 +5,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import torch
 
 from benchmarks.findings import Finding, per_item
 from benchmarks.measuring import clocked, interleave
-from benchmarks.photos import ensure_layout
+from benchmarks.rows.images import BATCH, SQUASH, consume, our_batches, prepare
 from benchmarks.settings import Settings
 
-BATCH, SIDE, SHARDS = 32, 224, 6
+SHARDS = 6
 PIXELS = 10**8
 
 
 def measure_tar_shards(settings: Settings) -> list[Finding]:
     """Whole images and flips; then reading and decoding alone, everything in the page cache."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    root = ensure_layout(settings, train=BATCH * (1 if settings.small else 6), val=16)
+    root = prepare(settings)
     tars = _ensure_tars(root)
-    files, shards = _loader(root, settings), _loader(root, settings, shards=f"{tars}/*.tar")
+    whole = partial(our_batches, root, settings, crop=SQUASH, strength=0.0)
+    files, shards = whole(), whole(shards=f"{tars}/*.tar")
     frames = shards.dataset._frames
     return [
         _compare("tar shard to augmented batch", "the same from files", settings, shards, files, target=0.05),
@@ -35,17 +33,12 @@ def measure_tar_shards(settings: Settings) -> list[Finding]:
 def _compare(
     what: str, peer: str, settings: Settings, ours: Iterable[Any], peers: Iterable[Any], *, target: float | None = None
 ) -> Finding:
-    sides = [partial(clocked, partial(_exhaust, side)) for side in (ours, peers)]
+    sides = [partial(clocked, partial(consume, side)) for side in (ours, peers)]
     turns = interleave(*sides, repeats=settings.repeats, warmup=1)
     images = BATCH * (1 if settings.small else 6)
     measured = per_item(turns, settings.clock, items=images, unit="image")
     rule = "shown" if target is None else "overhead"
     return Finding(row="tar-shards", what=what, peer=peer, rule=rule, target=target, **measured)
-
-
-def _exhaust(items: Iterable[Any]) -> None:
-    for _ in items:
-        pass
 
 
 class _Again:
@@ -72,23 +65,6 @@ def _ensure_tars(root: Path) -> Path:
                     tar.write({"__key__": image.stem, "jpg": image.read_bytes()})
         building.replace(folder)
     return folder
-
-
-def _loader(root: Path, settings: Settings, **data: Any) -> Any:
-    from src.config.schema.data import AugmentConfig, CocoConfig
-    from src.config.schema.training import DebugConfig
-    from src.data.datamodule import MultiLabelDataModule
-
-    module = MultiLabelDataModule(
-        CocoConfig(root=str(root), image_size=SIDE, batch_size=BATCH, holdout=0.0, **data),
-        AugmentConfig(crop_min_scale=1.0),
-        DebugConfig(),
-        seed=0,
-        cache_dir=settings.folder / "cache",
-        num_workers=0,
-    )
-    module.setup("fit")
-    return module.train_dataloader()
 
 
 def _read(frames: Any, images: int) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """Which run of a comparison to keep, and the interval that says so."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from src.analysis.compare import Comparison
 
@@ -44,8 +45,8 @@ def recommend(found: Comparison, *, metric: str = "map") -> Recommendation:
     return Recommendation(found.reference, _best_run(found, found.reference), because)
 
 
-def _interval(row: object, level: float) -> str:
-    difference, low, high, covers = (row[name] for name in ("difference", "low", "high", "covers"))  # type: ignore[index]
+def _interval(row: Any, level: float) -> str:
+    difference, low, high, covers = (row[name] for name in ("difference", "low", "high", "covers"))
     return f"{difference:+.4f} ({level:.0%} interval {low:+.4f} to {high:+.4f}, over {covers})"
 
 

@@ -191,7 +191,8 @@ def apply(transform: A.Compose, image: Image, *, seed: tuple[int, ...] | None = 
         sequence = np.random.SeedSequence(seed)
         stream = random.Random(int(sequence.generate_state(1, np.uint64)[0]))
         transform.set_random_state(np.random.Generator(np.random.PCG64(sequence)), stream)
-    return transform(image=image)["image"]  # type: ignore[no-any-return]
+    transformed: Image = transform(image=image)["image"]
+    return transformed
 
 
 def _squash(image_size: int) -> A.BasicTransform:

@@ -7,9 +7,10 @@ from, in a worker the memory it shares with the training process.
 import atexit
 import math
 import multiprocessing
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -46,8 +47,11 @@ class Batch(TypedDict):
     """int64 [S], rows within the split of the broken images left out."""
 
 
-class MultiLabelDataset(Dataset[Any]):
-    """The images of one split, read and transformed.
+_FramesT = TypeVar("_FramesT")
+
+
+class SplitDataset(ABC, Dataset[Any], Generic[_FramesT]):
+    """The images of one split; what is made of their pixels, and where, is a subclass's.
 
     Holds arrays only, so loader workers that share its memory by fork do not copy it.
     """
@@ -55,7 +59,7 @@ class MultiLabelDataset(Dataset[Any]):
     def __init__(
         self,
         index: CocoIndex,
-        frames: Frames,
+        frames: _FramesT,
         *,
         rows: NDArray[np.int64],
         targets: NDArray[np.uint8],
@@ -82,9 +86,17 @@ class MultiLabelDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: Key) -> Batch | DataError:
+    def __getitem__(self, key: Key) -> Any:
         """The batch of one image."""
         return self.__getitems__([key])
+
+    @abstractmethod
+    def __getitems__(self, keys: Sequence[Key]) -> Any:
+        """The batch of these images."""
+
+
+class MultiLabelDataset(SplitDataset[Frames]):
+    """The images of one split, read and transformed."""
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | DataError:
         """The batch of these images, each ``(epoch, row)`` or ``(epoch, row, repeat)``.

@@ -13,11 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from src.data.augment import Recipe
-from src.data.coco import CocoIndex
-from src.data.dataset import shared_empty
+from src.data.dataset import SplitDataset, shared_empty
 from src.data.errors import ImageError
 from src.data.frames import FileFrames, named
 from src.data.header import Header
@@ -52,38 +49,17 @@ class EncodedTicket(TypedDict):
     skipped: Tensor
 
 
-class EncodedDataset(Dataset[Any]):
-    """The images of one split, read but not decoded."""
+class EncodedDataset(SplitDataset[FileFrames]):
+    """The images of one split, read but not decoded.
 
-    def __init__(
-        self,
-        index: CocoIndex,
-        frames: FileFrames,
-        *,
-        rows: NDArray[np.int64],
-        targets: NDArray[np.uint8],
-        recipe: Recipe,
-        on_error: str,
-    ) -> None:
-        """As ``MultiLabelDataset``.
+    Raises:
+        DataError: the recipe asks for what is not done on the device.
+    """
 
-        Raises:
-            DataError: the recipe asks for what is not done on the device.
-        """
-        self._index = index
-        self._frames = frames
-        self._rows = rows
-        self._targets = targets
-        self._recipe = recipe
-        self._views = recipe.views_alone(asked="data.decode=device", instead="data.decode=cpu")
-        self._on_error = on_error
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, key: Key) -> EncodedTicket | ImageError:
-        """The batch of one image."""
-        return self.__getitems__([key])
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As ``SplitDataset``."""
+        super().__init__(*args, **kwargs)
+        self._views = self._recipe.views_alone(asked="data.decode=device", instead="data.decode=cpu")
 
     def __getitems__(self, keys: Sequence[Key]) -> EncodedTicket | ImageError:
         """The batch of these images; with ``on_error`` raise, the first broken image instead."""

@@ -5,17 +5,14 @@ the raw cache. The loader then brings rows and targets only, and no pixel crosse
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from src.data.augment import Recipe
-from src.data.coco import CocoIndex
-from src.data.dataset import Batch
+from src.data.dataset import Batch, SplitDataset
 from src.data.errors import DataError, ImageError
 from src.data.frames import named
 from src.data.order import Key
@@ -37,37 +34,17 @@ class Ticket(TypedDict):
     skipped: Tensor
 
 
-class ResidentDataset(Dataset[Ticket]):
-    """The batches of a split without their pixels."""
+class ResidentDataset(SplitDataset[StoreFrames]):
+    """The batches of a split over a raw store, without their pixels.
 
-    def __init__(
-        self,
-        index: CocoIndex,
-        frames: StoreFrames,
-        *,
-        rows: NDArray[np.int64],
-        targets: NDArray[np.uint8],
-        recipe: Recipe,
-        on_error: str,
-    ) -> None:
-        """As ``MultiLabelDataset``, over a raw store.
+    Raises:
+        DataError: the recipe asks for what is not done on the device.
+    """
 
-        Raises:
-            DataError: the recipe asks for what is not done on the device.
-        """
-        self._index = index
-        self._frames = frames
-        self._rows = rows
-        self._targets = targets
-        self._views = recipe.views_alone(asked="data.cache=device", instead="data.cache=raw")
-        self._on_error = on_error
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, key: Key) -> Ticket | ImageError:  # type: ignore[override]
-        """The batch of one image."""
-        return self.__getitems__([key])
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As ``SplitDataset``."""
+        super().__init__(*args, **kwargs)
+        self._views = self._recipe.views_alone(asked="data.cache=device", instead="data.cache=raw")
 
     def __getitems__(self, keys: Sequence[Key]) -> Ticket | ImageError:
         """The batch of these images; with ``on_error`` raise, the first broken image instead."""
