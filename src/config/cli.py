@@ -8,6 +8,11 @@ from src.config.quick import quick_problems
 from src.config.refuse import refuse
 
 Task = Callable[[Any], Any]
+_ONCE = {
+    "experiment": "one at a time, or a sweep: +experiment=focal,bce -m",
+    "data.shards": """the shell reads braces too; quote twice: 'data.shards="PATH-{000..146}.tar"'""",
+}
+"""Keys of which a second value is a mistake for certain, and what to do."""
 _MULTIRUN = ("-m", "--multirun")
 _SHOWS_CONFIG = {(flag, what) for flag in ("-c", "--cfg") for what in ("job", "hydra", "all")}
 
@@ -35,17 +40,14 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
 
 
 def _given_twice(arguments: Sequence[str]) -> list[str]:
-    """Keys with two values, of which Hydra would take the last; a pattern that the shell expanded looks so too."""
-    values: dict[str, list[str]] = {}
-    for key, equals, value in (word.partition("=") for word in arguments):
-        if equals and not key.startswith("-"):
-            values.setdefault(key.lstrip("+"), []).append(value)
-    return [
-        f"{key}: given {len(given)} times ({', '.join(given[:4])}{', ...' if len(given) > 4 else ''}); give it once "
-        "(several values of a sweep: one list with commas, and -m; a pattern with braces in quotes)"
-        for key, given in values.items()
-        if len(set(given)) > 1
-    ]
+    """Two experiments, and a pattern of shards that the shell has expanded; of other keys the last value counts."""
+    found = []
+    for key, advice in _ONCE.items():
+        given = [value for name, _, value in (word.partition("=") for word in arguments) if name.lstrip("+") == key]
+        if len(set(given)) > 1:
+            shown = ", ".join(given[:4]) + (", ..." if len(given) > 4 else "")
+            found.append(f"{key}: given {len(given)} times ({shown}); {advice}")
+    return found
 
 
 def _plain_problems(config_name: str, arguments: Sequence[str]) -> list[str] | None:
