@@ -23,8 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP)
 	$(BIN)/python -m src.train +experiment=focal $(ARGS)
 
+# One process a core, at most four: each holds torch and its own fixtures. ARGS="-n 0 --pdb" stays in this one.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
