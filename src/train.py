@@ -23,11 +23,16 @@ Train a multi-label classifier on COCO, or on the built-in sample where COCO is 
 def task(config: "DictConfig") -> float:
     """Train once; the objective on the holdout goes back to the sweep."""
     from src.config.job import current_job, in_sweep
-    from src.run.failures import note_failed
-    from src.run.training import train
+    from src.run.failures import leaving_nothing, note_failed
+    from src.run.train_checks import check_config
+    from src.runfolder import RunFolder
 
     job = current_job(config)
     try:
+        with leaving_nothing(RunFolder(job.folder)):
+            check_config(job.config)  # imports nothing heavy: a wrong path is answered before torch is loaded
+        from src.run.training import train
+
         return train(job)
     except UserError as error:
         if in_sweep():

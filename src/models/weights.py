@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from src.models.errors import ModelError
+from src.models.errors import ModelError, missing_weights
 from src.models.mobilenet_v2 import MobileNetV2
 
 IMAGENET_CLASSES = 1000
@@ -89,7 +89,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ModelError(f"model.weights={path}: no such file; set a path, imagenet or null") from error
+        raise missing_weights(path) from error
     except OSError as error:
         raise ModelError(f"model.weights={path}: cannot be read ({error.strerror or error})") from error
     except DAMAGE as error:

@@ -1,11 +1,26 @@
-"""A job of a sweep that could not be trained leaves a folder that says why."""
+"""What a run that could not be trained leaves: nothing, or in a sweep a folder that says why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+from src.config.schema.errors import UserError
 from src.runfolder import RunFolder, RunFolderError
+
+
+@contextmanager
+def leaving_nothing(folder: RunFolder) -> Iterator[None]:
+    """Hydra has made the folder; a run that cannot start does not leave it behind empty."""
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        if folder.path.is_dir() and not any(folder.path.iterdir()):
+            folder.path.rmdir()
+            if not any(folder.path.parent.iterdir()):
+                folder.path.parent.rmdir()
+        raise
 
 
 def note_failed(path: Path, *, name: str, overrides: Sequence[str], reason: str) -> None:

@@ -5,8 +5,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -34,6 +33,7 @@ from src.run.banner import COCO_CLASSES, banner
 from src.run.batch_size import choose_batch_size
 from src.run.compilation import check_compile, compiled_forward
 from src.run.environment import describe_environment
+from src.run.failures import leaving_nothing
 from src.run.finish import Outcome, finish
 from src.run.hardware import Hardware, choose
 from src.run.loggers import build_loggers
@@ -64,7 +64,7 @@ def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
     _quiet_libraries()
     config, folder = job.config, RunFolder(job.folder)
     _refuse_taken(folder, job)
-    with _leaving_nothing(folder):
+    with leaving_nothing(folder):
         hardware, data, task, batch_reason = _prepare(config)
     if _is_first_process():
         _open(folder, job, hardware, data)
@@ -200,19 +200,6 @@ def _refuse_taken(folder: RunFolder, job: Job) -> None:
     """A folder that holds another run is never overwritten."""
     if _is_first_process() and not job.resumed and (folder.path / "config.yaml").exists():
         raise UserError(f"{folder.path}: already holds a run; resume={folder.path} continues it")
-
-
-@contextmanager
-def _leaving_nothing(folder: RunFolder) -> Iterator[None]:
-    """Hydra has made the folder; a run that cannot start does not leave it behind empty."""
-    try:
-        yield
-    except (UserError, KeyboardInterrupt):
-        if folder.path.is_dir() and not any(folder.path.iterdir()):
-            folder.path.rmdir()
-            if not any(folder.path.parent.iterdir()):
-                folder.path.parent.rmdir()
-        raise
 
 
 def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataModule) -> None:
