@@ -22,8 +22,8 @@ _JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG"
 _END = {_JPEG_START: b"\xff\xd9", _PNG_START: b"IEND"}
 """What the last bytes hold; neither can stand inside a JPEG's scan, where 0xff is followed by 0."""
-_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-_HALF = cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION
+_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_HALF = (cv2.IMREAD_REDUCED_COLOR_2 & ~cv2.IMREAD_COLOR) | _FLAGS  # of two orders of channels OpenCV takes one
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -110,7 +110,7 @@ def decode(data: bytes, path: Path, *, half: bool = False) -> NDArray[np.uint8]:
         raise ImageError(path, f"cannot be decoded: {error.err}") from error
     if image is None:
         raise ImageError(path, "cannot be decoded: damaged data")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+    return np.asarray(image, np.uint8)
 
 
 def begin_worker(_worker_id: int = 0) -> None:

@@ -94,11 +94,12 @@ def mean_grey(image_HWC: Image) -> float:
 
 
 def _table(factor: float, offset: float) -> Image:
-    """What becomes of each of the 256 levels, uint8 [256]."""
+    """What becomes of each of the 256 levels, uint8 [256]; a mean of levels and an offset in 0..255 is one itself."""
     values = _LEVELS * np.float32(factor)
     if offset:
         values += np.float32(offset)
-    np.minimum(np.maximum(values, 0, out=values), 255, out=values)
+    if factor > 1:
+        np.minimum(np.maximum(values, 0, out=values), 255, out=values)
     return values.astype(np.uint8)
 
 

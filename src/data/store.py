@@ -204,10 +204,10 @@ class StoreFrames:
         data = self._shards[number][start:stop]
         if self._is_raw:
             return data.reshape(self.side, self.side, 3)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             raise DamagedShardError(self._paths[number], f"image {position} cannot be decoded")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), np.uint8)
+        return np.asarray(image, np.uint8)
 
 
 def open_store(index: CocoIndex, image_dir: Path, folder: Path, spec: StoreSpec) -> StoreFrames:
