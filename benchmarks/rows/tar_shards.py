@@ -69,13 +69,16 @@ def _ensure_tars(root: Path) -> Path:
 
 def _read(frames: Any, images: int) -> Iterator[Any]:
     order = torch.randperm(images, generator=torch.Generator().manual_seed(0))
-    return (frames.read(at, half=False) for at in order.tolist())
+    return (frames.read(at) for at in order.tolist())
 
 
 def _streamed(tars: Path) -> Iterator[Any]:
     from webdataset import WebDataset
 
-    from src.data.images import decode_image
+    from src.data.images import check, decode
 
     stream = WebDataset([str(path) for path in sorted(tars.iterdir())], shardshuffle=False)
-    return (decode_image(entry["jpg"], Path(entry["__key__"]), expected=None, max_pixels=PIXELS) for entry in stream)
+    for entry in stream:
+        name = Path(entry["__key__"])
+        check(entry["jpg"], name, expected=None, max_pixels=PIXELS)
+        yield decode(entry["jpg"], name)

@@ -140,12 +140,12 @@ class MultiLabelDataset(SplitDataset[Frames]):
             if i in errors:
                 continue
             try:
-                pixels = self._frames.read(at, half=self._half_is_enough(views, i))
+                bottom = None if views is None else int(views.boxes_B4[i, 3])
+                pixels, shown = self._frames.read(at, half=self._half_is_enough(views, i), bottom=bottom)
             except ImageError as error:
                 errors[i] = named(error, self._index, at)
                 continue
-            width, height = sizes_B2[i].tolist()
-            self._recipe.paint(pixels, views, i, images[i], key=keys[i], size=(width, height))
+            self._recipe.paint(pixels, views, i, images[i], key=keys[i], size=(int(sizes_B2[i, 0]), shown))
         return errors
 
     def _half_is_enough(self, views: Views | None, i: int) -> bool:

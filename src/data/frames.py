@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from src.data.coco import CocoIndex
 from src.data.errors import ImageError
 from src.data.header import Header
-from src.data.images import decode, image_size, read_checked, read_image
+from src.data.images import decode, decode_top, image_size, read_checked
 
 
 class Frames(Protocol):
@@ -22,12 +22,13 @@ class Frames(Protocol):
             ImageError: it cannot be told.
         """
 
-    def read(self, at: int, *, half: bool) -> NDArray[np.uint8]:
-        """RGB, uint8 [H, W, 3], the whole image, at a scale of the source's choice.
+    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
+        """RGB, uint8 [H, W, 3], at a scale of the source's choice, and how many rows of the original they show.
 
         Args:
             at: row of the index.
             half: half the size is enough.
+            bottom: this many rows of the original, from the top, are enough; None asks for all.
 
         Raises:
             ImageError: the image cannot be used.
@@ -53,10 +54,11 @@ class FileFrames:
         """As annotated; where the annotations do not say, from the file's header."""
         return claimed_size(self._index, at) or image_size(self._path(at))
 
-    def read(self, at: int, *, half: bool) -> NDArray[np.uint8]:
+    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
         """Decode the file; see ``read_image``."""
-        expected = claimed_size(self._index, at)
-        return read_image(self._path(at), expected=expected, max_pixels=self._max_pixels, half=half)
+        path = self._path(at)
+        data, header = read_checked(path, expected=claimed_size(self._index, at), max_pixels=self._max_pixels)
+        return decode_top(data, header, path, half=half, bottom=bottom)
 
     def encoded(self, at: int) -> tuple[bytes, Header]:
         """The file itself, checked but not decoded; see ``read_checked``.

@@ -4,7 +4,7 @@ JPEG: ITU-T T.81, annex B; orientation: Exif 2.3, tag 0x0112; PNG: ISO/IEC 15948
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -30,6 +30,7 @@ class Header:
         colour: ``grey``, ``RGB``, ``CMYK``, ``palette``, ``grey+alpha`` or ``RGBA``.
         bits: bits per channel.
         orientation: Exif orientation 1..8; 1 is upright, also where the file does not say.
+        frame: where in a JPEG the content of the frame header begins.
     """
 
     format: str
@@ -38,6 +39,7 @@ class Header:
     colour: str
     bits: int
     orientation: int
+    frame: int = field(default=0, compare=False)
 
     @property
     def kind(self) -> str:
@@ -79,12 +81,13 @@ def _read_jpeg(stream: BinaryIO) -> Header | None:
         if length < 0:
             return None
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            place = stream.tell()
             frame = stream.read(6)
             if len(frame) < 6:
                 return None
             height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
             colour = _JPEG_COLOURS.get(frame[5], f"{frame[5]} channels")
-            return Header("JPEG", width, height, colour, bits=frame[0], orientation=orientation)
+            return Header("JPEG", width, height, colour, bits=frame[0], orientation=orientation, frame=place)
         if marker == _APP1:
             segment = stream.read(length)
             orientation = _exif_orientation(segment) or orientation

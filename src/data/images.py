@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from src.data.errors import ImageError
 from src.data.header import Header, read_header
+from src.data.top_rows import cut_below
 
 _JPEG_START = b"\xff\xd8"
 _PNG_START = b"\x89PNG"
@@ -77,18 +78,11 @@ def read_checked(path: Path, *, expected: tuple[int, int] | None, max_pixels: in
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(path, _os_reason(error)) from error
-    return data, _checked(data, path, expected=expected, max_pixels=max_pixels)
+    return data, check(data, path, expected=expected, max_pixels=max_pixels)
 
 
-def decode_image(
-    data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixels: int, half: bool = False
-) -> NDArray[np.uint8]:
-    """As ``read_image``, of bytes already read; ``path`` is what errors call them."""
-    _checked(data, path, expected=expected, max_pixels=max_pixels)
-    return decode(data, path, half=half)
-
-
-def _checked(data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixels: int) -> Header:
+def check(data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixels: int) -> Header:
+    """What ``read_checked`` looks at, of bytes already read; ``path`` is what errors call them."""
     stream = io.BytesIO(data)
     header = _header(stream, path)
     width, height = header.width, header.height
@@ -100,6 +94,16 @@ def _checked(data: bytes, path: Path, *, expected: tuple[int, int] | None, max_p
     if data.rfind(end, stream.tell()) < 0:  # behind the header: an EXIF thumbnail has an end of its own
         raise ImageError(path, "the file ends early (incomplete download or copy?)")
     return header
+
+
+def decode_top(
+    data: bytes, header: Header, path: Path, *, half: bool, bottom: int | None
+) -> tuple[NDArray[np.uint8], int]:
+    """Pixels of what ``read_checked`` gave, down to row ``bottom`` or further, and how many rows they are."""
+    rows = header.height
+    if bottom is not None:
+        data, rows = cut_below(data, header, bottom)
+    return decode(data, path, half=half), rows
 
 
 def decode(data: bytes, path: Path, *, half: bool = False) -> NDArray[np.uint8]:

@@ -24,11 +24,11 @@ def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, size: tu
     """Write view ``at`` of an image into ``out_SSC``.
 
     Args:
-        pixels_HWC: RGB, the whole image at any scale, its aspect kept or not.
+        pixels_HWC: RGB, the image at any scale, its aspect kept or not, whole or as far down as the view reaches.
         views: boxes in pixels of the original.
         at: which of the views.
         out_SSC: contiguous, uint8 [S, S, 3].
-        size: width and height of the original.
+        size: width and height of what of the original the pixels show.
         exact: average over areas where the view is shrunk; slow.
     """
     height, width = pixels_HWC.shape[:2]

@@ -197,8 +197,18 @@ class StoreFrames:
         width, height = self._sizes_N2[at].tolist()
         return width, height
 
-    def read(self, at: int, *, half: bool = False) -> NDArray[np.uint8]:  # noqa: ARG002  as Frames
-        """RGB, uint8; raw: a view of the mapped file, [side, side, 3]."""
+    def read(
+        self,
+        at: int,
+        *,
+        half: bool = False,  # noqa: ARG002  as Frames
+        bottom: int | None = None,  # noqa: ARG002
+    ) -> tuple[NDArray[np.uint8], int]:
+        """RGB, uint8, the whole image; raw: a view of the mapped file, [side, side, 3]."""
+        return self.pixels(at), int(self._sizes_N2[at, 1])
+
+    def pixels(self, at: int) -> NDArray[np.uint8]:
+        """As :meth:`read`."""
         number, position = divmod(at, SHARD_IMAGES)
         start, stop = self._offsets[number][position : position + 2].tolist()
         data = self._shards[number][start:stop]

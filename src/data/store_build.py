@@ -186,7 +186,7 @@ def _write_shard(plan: ShardPlan, frames: FileFrames, spec: StoreSpec, stop: thr
                 if stop.is_set():
                     return
                 try:
-                    pixels = frames.read(at, half=False)
+                    pixels, _ = frames.read(at)
                     size, content = (pixels.shape[1], pixels.shape[0]), encode(pixels, spec)
                 except ImageError as error:
                     record.broken[position] = error.reason

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.config.schema.data import AugmentConfig
+from src.data import images, top_rows
 from src.data.augment import eval_recipe, train_recipe
 from src.data.coco import CocoIndex
 from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
@@ -128,7 +129,9 @@ def test_getitems__half_size_decoding_only_where_the_crop_stays_large_enough(tmp
         (tmp_path / f"{row}.png").write_bytes(cv2.imencode(".jpg", photo)[1].tobytes())
     asked = []
     read = FileFrames.read
-    monkeypatch.setattr(FileFrames, "read", lambda self, at, *, half: asked.append(half) or read(self, at, half=half))
+    monkeypatch.setattr(
+        FileFrames, "read", lambda self, at, *, half, bottom: asked.append(half) or read(self, at, half=half)
+    )
     for side, exact, expected in [(80, False, True), (86, False, False), (80, True, False)]:
         cfg = AugmentConfig(crop_min_scale=1.0)
         dataset = make_dataset(tmp_path, rows=[0], recipe=train_recipe(cfg, side, seed=5, exact=exact))
@@ -141,6 +144,32 @@ def test_getitems__half_size_decoding_only_where_the_crop_stays_large_enough(tmp
         assert difference.mean() < 2
         assert bool(difference.max() == 0) is exact
         assert difference.max() < 20
+
+
+@pytest.mark.parametrize("side", [16, 70])
+def test_getitems__crops_are_the_same_from_files_cut_below_them(tmp_path, monkeypatch, side):
+    """Small crops of whole images and, at side 16, of images decoded at half the size."""
+    rng = np.random.default_rng(0)
+    for row in range(NUM_IMAGES):
+        photo = cv2.resize(rng.integers(0, 256, (8, 10, 3), np.uint8), (60, 144), interpolation=cv2.INTER_CUBIC)
+        (tmp_path / f"{row}.png").write_bytes(cv2.imencode(".jpg", photo)[1].tobytes())
+    cuts = []
+    cut_below = top_rows.cut_below
+
+    def counted(data, header, bottom):
+        cut, rows = cut_below(data, header, bottom)
+        cuts.append(rows < header.height)
+        return cut, rows
+
+    batches = []
+    for function in (counted, lambda data, header, _bottom: (data, header.height)):
+        monkeypatch.setattr(images, "cut_below", function)
+        recipe = train_recipe(AugmentConfig(crop_min_scale=0.08, flip=0.5), side, seed=5)
+        dataset = make_dataset(tmp_path, recipe=recipe)
+        dataset._index.heights[:] = 144
+        batches.append(dataset.__getitems__([(epoch, row) for epoch in range(8) for row in (0, 1, 2)])["image"])
+    assert 4 < sum(cuts) < len(cuts)
+    assert torch.equal(*batches)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
