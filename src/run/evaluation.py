@@ -30,7 +30,7 @@ from src.run.assembly import build_data, restore_model
 from src.run.engines import Source, engine_device, run_engine
 from src.run.finish import evaluation_content
 from src.run.hardware import Hardware, choose
-from src.run.judging import Verdict, calibrated, fit, table_rows, verdict
+from src.run.judging import Verdict, calibrated, constant_notes, fit, table_rows, verdict
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, find_run
 
@@ -280,7 +280,7 @@ def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) 
     absent, calibration = content["absent_classes"], content["calibration"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
     notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
-    notes += _threshold_notes(given)
+    notes += constant_notes(given) + _threshold_notes(given)
     notes += _engine_notes(content["engine"])
     if calibration:
         before, after = calibration["before"], calibration["after"]

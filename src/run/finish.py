@@ -18,7 +18,7 @@ from src.process import release_freed_memory
 from src.report.tables import closing_table, console
 from src.run.assembly import restore_model
 from src.run.hardware import Hardware, peak_memory_mb
-from src.run.judging import Verdict, fit, table_rows, verdict
+from src.run.judging import Verdict, constant_notes, fit, table_rows, verdict
 from src.run.loggers import log_figures
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, replacing
@@ -160,6 +160,7 @@ def _print(folder: RunFolder, data: MultiLabelDataModule, val: Verdict, outcome:
     lines = [
         f"{speed:.0f} training images per second, {outcome.train_seconds:.0f} s of training",
         *([f"{len(outcome.skipped)} broken images skipped, named in skipped_images.txt"] if outcome.skipped else []),
+        *constant_notes(val),
         f"written to {folder.path}",
         *([f"open   {page}"] if page else []),
         f"next:  {evaluate}",

@@ -123,6 +123,19 @@ def table_rows(given: Verdict, *, split: str) -> dict[str, TableRow]:
     return rows
 
 
+def constant_notes(given: Verdict) -> list[str]:
+    """A line where the scores cannot be told from those of an answer that does not look at the image."""
+    metrics, intervals, constant = given.metrics, given.judgement.intervals, given.judgement.baselines
+    micro = intervals["f1_micro_tuned"]
+    if intervals["map"].low > constant.prior_map or micro.low > constant.best_f1_micro:
+        return []
+    return [
+        f"no better than naming the {constant.best_k} most frequent classes whatever the image: micro-F1 "
+        f"{metrics['f1_micro_tuned']:.3f} [{micro.low:.3f}, {micro.high:.3f}] against {constant.best_f1_micro:.3f}; "
+        "nothing is learnt yet, and thresholds fitted to these scores say nothing"
+    ]
+
+
 def calibrated(kind: str, fitting: Predictions, scored: Predictions) -> tuple[Calibration, dict[str, Any]]:
     """A calibration fitted on one split, and what it does to the calibration errors of another.
 

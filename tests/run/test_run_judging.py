@@ -1,0 +1,37 @@
+"""What is said of scores beside the scores."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from src.config.schema.thresholds import ThresholdsConfig
+from src.run.judging import Verdict, constant_notes, fit, verdict
+from src.runfolder import Predictions
+
+IMAGES, CLASSES = 400, 6
+
+
+def judged(signal: float) -> Verdict:
+    """Scores that follow the targets by ``signal`` deviations of their noise."""
+    random = np.random.default_rng(0)
+    share_C = np.linspace(0.5, 0.05, CLASSES)
+    targets_NC = (random.random((IMAGES, CLASSES)) < share_C).astype(np.uint8)
+    logits_NC = np.log(share_C / (1 - share_C)) + 0.1 * (random.normal(size=targets_NC.shape) + signal * targets_NC)
+    scores_NC: NDArray[np.float32] = (1 / (1 + np.exp(-logits_NC))).astype(np.float32)
+    found = Predictions(image_ids=np.arange(IMAGES), scores=scores_NC, targets=targets_NC, class_names=tuple("abcdef"))
+    thresholds = fit(found, ThresholdsConfig(), fitted_on="holdout", seed=0)
+    return verdict(found, thresholds, fitted_here=False, train_targets=None, resamples=200)
+
+
+def test_constant_notes__scores_that_do_not_look_at_the_image_are_called_that() -> None:
+    given = judged(signal=0.0)
+    (note,) = constant_notes(given)
+    constant = given.judgement.baselines
+    assert f"no better than naming the {constant.best_k} most frequent classes" in note
+    assert f"{given.metrics['f1_micro_tuned']:.3f} [" in note
+    assert f"against {constant.best_f1_micro:.3f}; nothing is learnt yet" in note
+
+
+@pytest.mark.parametrize("signal", [2.0, 6.0])
+def test_constant_notes__nothing_of_scores_that_do(signal: float) -> None:
+    assert constant_notes(judged(signal)) == []
