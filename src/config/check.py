@@ -70,6 +70,8 @@ def flatten(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfi
 
 
 def _parse_problem(text: str) -> str | None:
+    if "=" not in text and not text.startswith("~"):
+        return f"{text}: cannot be read as key=value, for it has no ="
     try:
         override = OverridesParser.create().parse_overrides([text])[0]
     except HydraException as error:
@@ -122,7 +124,7 @@ def _blame(error: Exception, overrides: Sequence[str]) -> Rejected | None:
     else:
         match = re.search(r"Could not (?:override|append|delete)[^']*'([^']+)'", text)
         kind = "key"
-    key = match.group(1).partition("@")[0] if match else ""
+    key = match.group(1).lstrip("+~").partition("@")[0] if match else ""
     if key not in by_key:
         return None
     return Rejected(by_key[key], key, kind, cause.splitlines()[0] if cause else text.splitlines()[0])

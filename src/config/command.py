@@ -36,8 +36,14 @@ def run_command(
         checked: the overrides have been found good already.
     """
     register()
-    arguments, strange = get_args_parser().parse_known_args()
+    parser = get_args_parser()
+    parser.allow_abbrev = False  # else --experiment is taken for Hydra's --experimental-rerun
+    arguments, strange = parser.parse_known_args()
     refuse([f"{word}: a key is written without dashes: {_as_key(word)}; --help lists all" for word in strange])
+    refuse(
+        ["--cfg with -m: it shows the values of one job; leave out one of them"]
+        * bool(arguments.cfg and arguments.multirun)
+    )
     overrides: list[str] = arguments.overrides
     if arguments.help:
         sys.stdout.write(_help(config_name, overrides, usage) + "\n")
@@ -81,7 +87,8 @@ def _noting(task: Task, sweeps: list[str]) -> Task:
 
 def _as_key(word: str) -> str:
     key, equals, value = word.lstrip("-").partition("=")
-    return f"{key.replace('-', '_')}={value if equals else 'VALUE'}"
+    plus = "+" if key == "experiment" else ""  # the one group that is in no defaults list
+    return f"{plus}{key.replace('-', '_')}={value if equals else 'VALUE'}"
 
 
 def _help(config_name: str, overrides: Sequence[str], usage: str) -> str:

@@ -42,8 +42,10 @@ def _registered() -> None:
         (["data.empty=kep"], "did you mean data.empty=keep?"),
         (["trainer.precision=fp16", "trainer.device=cpu"], "fp16 needs CUDA"),
         (["loss=focal,bce"], "several values are a sweep; add -m"),
+        (["+experiment=focal,bce"], "several values are a sweep; add -m"),
         (["model=timm"], "model.name: must be given"),
-        (["loss.gamma"], "cannot be read as key=value"),
+        (["loss.gamma"], "loss.gamma: cannot be read as key=value, for it has no ="),
+        (["loss.gamma=[1"], "cannot be read as key=value ("),
         (["seed=-3"], "seed=-3: must lie in 0..2^31-1"),
         (["name=../x"], "it names a folder"),
     ],
@@ -69,14 +71,25 @@ def test_problems__an_unknown_choice_hides_no_other_mistake() -> None:
 def test_command_line__dashes_are_answered_with_the_key(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["train", "--resume", "latest", "--batch-size=8"])
+    monkeypatch.setattr("sys.argv", ["train", "--resume", "latest", "--batch-size=8", "--experiment=focal"])
     with pytest.raises(SystemExit) as end:
         entry(lambda _: None, config_name="config", usage="")
     assert end.value.code == 2
     assert capsys.readouterr().err.splitlines() == [
         "error: --resume: a key is written without dashes: resume=VALUE; --help lists all",
         "error: --batch-size=8: a key is written without dashes: batch_size=8; --help lists all",
+        "error: --experiment=focal: a key is written without dashes: +experiment=focal; --help lists all",
     ]
+
+
+def test_command_line__values_of_a_sweep_cannot_be_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train", "-m", "seed=0,1", "--cfg", "job"])
+    with pytest.raises(SystemExit) as end:
+        entry(lambda _: None, config_name="config", usage="")
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --cfg with -m: it shows the values of one job")
 
 
 def test_problems__unknown_choice_does_not_blame_its_keys() -> None:
