@@ -90,6 +90,8 @@ def explain(item: Rejected, known: Sequence[str], multirun: bool) -> str:
         return f"{item.key}={value}: {expected}"
     if item.key in groups():
         return f"{item.override}: a group that has no default; write +{item.key}={value}"
+    if item.key in known:
+        return f"{item.override}: {item.key} is there already; write it without +"
     return f"{item.key}: no such key{key_hint(item.key, known)}"
 
 

@@ -35,6 +35,7 @@ def _registered() -> None:
         (["losss=bce"], "did you mean loss?"),
         (["loss.gama=2"], "did you mean loss.gamma? It belongs to loss=focal"),
         (["+loss.gama=2"], "loss.gama: no such key"),
+        (["+trainer.max_epochs=2"], "trainer.max_epochs is there already; write it without +"),
         (["loss.scale=abc"], "loss.scale=abc: must be a number"),
         (["trainer.max_epochs=1.5"], "trainer.max_epochs=1.5: must be a whole number"),
         (["callbacks.ema=maybe"], "callbacks.ema=maybe: must be true or false"),
