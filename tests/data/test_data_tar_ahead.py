@@ -1,5 +1,6 @@
 """What is fetched ahead: the shards needed next, once each, as many as fit."""
 
+import logging
 import threading
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from src.data import tar_ahead
 from src.data.errors import DataError
 from src.data.tar_ahead import Stretches, TarsAhead
 
@@ -51,7 +53,9 @@ def settled(ahead):
 
 
 @pytest.mark.parametrize("failing", [(), (2,)])
-def test_tars_ahead__fetches_what_fits_in_order_and_goes_on_after_a_failure(failing, caplog):
+def test_tars_ahead__fetches_what_fits_in_order_and_goes_on_after_a_failure(failing, caplog, monkeypatch):
+    monkeypatch.setattr(tar_ahead, "_log", logging.getLogger("tests.tars_ahead"))  # other tests may quieten the room's
+    caplog.set_level(logging.WARNING, logger="tests.tars_ahead")
     rows, shards_N = np.array([4, 5, 0, 1, 2, 3]), np.array([0, 0, 1, 1, 2, 2], np.int32)
     folder = Folder(failing)
     ahead = TarsAhead(folder, lambda chosen: shards_N[chosen], [5, 5, 5], lag=0)
