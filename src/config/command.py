@@ -40,10 +40,8 @@ def run_command(
     parser.allow_abbrev = False  # else --experiment is taken for Hydra's --experimental-rerun
     arguments, strange = parser.parse_known_args()
     refuse([f"{word}: a key is written without dashes: {_as_key(word)}; --help lists all" for word in strange])
-    refuse(
-        ["--cfg with -m: it shows the values of one job; leave out one of them"]
-        * bool(arguments.cfg and arguments.multirun)
-    )
+    if arguments.cfg and arguments.multirun:
+        refuse(["--cfg with -m: it shows the values of one job; leave out one of them"])
     overrides: list[str] = arguments.overrides
     if arguments.help:
         sys.stdout.write(_help(config_name, overrides, usage) + "\n")

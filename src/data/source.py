@@ -39,8 +39,8 @@ def locate(data: DataConfig, *, cache_dir: Path) -> Source:
         DataError: a folder or file that the configuration names is missing; all of them are listed.
     """
     match data:
-        case AutoConfig():  # before CocoConfig, which it extends
-            return _locate_auto(data, cache_dir)
+        case AutoConfig() if _leaves_the_sample(data):
+            return _locate_sample(SampleConfig(), cache_dir)
         case CocoConfig():
             return _locate_coco(data)
         case SampleConfig():
@@ -48,11 +48,16 @@ def locate(data: DataConfig, *, cache_dir: Path) -> Source:
     raise TypeError(f"no data source for {type(data).__name__}")
 
 
-def _locate_auto(data: AutoConfig, cache_dir: Path) -> Source:
-    """COCO where its train labels are; a root that the user typed is never silently replaced by the sample."""
-    if (_root(data) / data.train_annotations).exists() or data.root != AutoConfig().root:
-        return _locate_coco(data)
-    return _locate_sample(SampleConfig(), cache_dir)
+def check_paths(data: DataConfig) -> None:
+    """Raise what ``locate`` would of COCO's folders; the sample, which takes OpenCV to draw, is not asked for."""
+    if isinstance(data, CocoConfig) and not _leaves_the_sample(data):
+        _locate_coco(data)
+
+
+def _leaves_the_sample(data: CocoConfig) -> bool:
+    """``data=auto`` without COCO's train labels; a root that the user typed is never silently replaced."""
+    untouched = isinstance(data, AutoConfig) and data.root == AutoConfig().root
+    return untouched and not (_root(data) / data.train_annotations).exists()
 
 
 def _root(data: CocoConfig) -> Path:

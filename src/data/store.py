@@ -197,27 +197,19 @@ class StoreFrames:
         width, height = self._sizes_N2[at].tolist()
         return width, height
 
-    def read(
-        self,
-        at: int,
-        *,
-        half: bool = False,  # noqa: ARG002  as Frames
-        bottom: int | None = None,  # noqa: ARG002
-    ) -> tuple[NDArray[np.uint8], int]:
+    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
         """RGB, uint8, the whole image; raw: a view of the mapped file, [side, side, 3]."""
-        return self.pixels(at), int(self._sizes_N2[at, 1])
-
-    def pixels(self, at: int) -> NDArray[np.uint8]:
-        """As :meth:`read`."""
+        del half, bottom  # hints: images are small and whole here
+        height = int(self._sizes_N2[at, 1])
         number, position = divmod(at, SHARD_IMAGES)
         start, stop = self._offsets[number][position : position + 2].tolist()
         data = self._shards[number][start:stop]
         if self._is_raw:
-            return data.reshape(self.side, self.side, 3)
+            return data.reshape(self.side, self.side, 3), height
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             raise DamagedShardError(self._paths[number], f"image {position} cannot be decoded")
-        return np.asarray(image, np.uint8)
+        return np.asarray(image, np.uint8), height
 
 
 def open_store(index: CocoIndex, image_dir: Path, folder: Path, spec: StoreSpec) -> StoreFrames:

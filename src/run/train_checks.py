@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from src.config.schema.data import AutoConfig, CocoConfig
 from src.config.schema.model import MobileNetV2Config
 from src.config.schema.root import TrainConfig
-from src.data.source import locate
+from src.data.source import check_paths
 from src.models.errors import missing_weights
 from src.run.loggers import check_loggers
 
@@ -17,9 +16,7 @@ def check_config(config: TrainConfig) -> None:
         UserError: no such data folder, labels, images or weights file; a logger that is not installed.
     """
     check_loggers(config.logger)
-    data = config.data
-    if isinstance(data, CocoConfig) and not (isinstance(data, AutoConfig) and data.root == AutoConfig().root):
-        locate(data, cache_dir=Path(config.cache_dir))  # what is left may draw the sample, which needs OpenCV
+    check_paths(config.data)
     model = config.model
     if isinstance(model, MobileNetV2Config) and model.weights not in (None, "imagenet"):
         path = Path(str(model.weights)).expanduser()

@@ -69,28 +69,31 @@ def test_problems__an_unknown_choice_hides_no_other_mistake() -> None:
     assert [line.split(":")[0] for line in found] == ["loss=focl", "data.batch_size=-1", "thresholds.target=2.0"]
 
 
-def test_command_line__dashes_are_answered_with_the_key(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "answers"),
+    [
+        (
+            ["--resume", "latest", "--batch-size=8", "--experiment=focal"],
+            [
+                "--resume: a key is written without dashes: resume=VALUE; --help lists all",
+                "--batch-size=8: a key is written without dashes: batch_size=8; --help lists all",
+                "--experiment=focal: a key is written without dashes: +experiment=focal; --help lists all",
+            ],
+        ),
+        (
+            ["-m", "seed=0,1", "--cfg", "job"],
+            ["--cfg with -m: it shows the values of one job; leave out one of them"],
+        ),
+    ],
+)
+def test_command_line__words_with_dashes_that_cannot_be(
+    words: list[str], answers: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["train", "--resume", "latest", "--batch-size=8", "--experiment=focal"])
+    monkeypatch.setattr("sys.argv", ["train", *words])
     with pytest.raises(SystemExit) as end:
         entry(lambda _: None, config_name="config", usage="")
     assert end.value.code == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "error: --resume: a key is written without dashes: resume=VALUE; --help lists all",
-        "error: --batch-size=8: a key is written without dashes: batch_size=8; --help lists all",
-        "error: --experiment=focal: a key is written without dashes: +experiment=focal; --help lists all",
-    ]
-
-
-def test_command_line__values_of_a_sweep_cannot_be_shown(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["train", "-m", "seed=0,1", "--cfg", "job"])
-    with pytest.raises(SystemExit) as end:
-        entry(lambda _: None, config_name="config", usage="")
-    assert end.value.code == 2
-    assert capsys.readouterr().err.startswith("error: --cfg with -m: it shows the values of one job")
+    assert capsys.readouterr().err.splitlines() == [f"error: {line}" for line in answers]
 
 
 def test_problems__unknown_choice_does_not_blame_its_keys() -> None:
