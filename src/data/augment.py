@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig
+from src.data.box_decoder import Box
 from src.data.errors import DataError
 from src.data.order import Key
 from src.data.render import render
@@ -53,16 +54,14 @@ class Recipe:
     seed: int | None = None
     exact: bool = True
 
-    def paint(
-        self, pixels: Image, views: Views | None, at: int, out: Image, *, key: Key, size: tuple[int, int]
-    ) -> None:
+    def paint(self, pixels: Image, views: Views | None, at: int, out: Image, *, key: Key, shown: Box) -> None:
         """Write image ``at`` of a batch into ``out``, uint8 [image_size, image_size, 3]; the rest as ``render``."""
         seed = None if self.seed is None else (self.seed, *key)
         if views is None:
             if self.rest is not None:
                 np.copyto(out, apply(self.rest, pixels, seed=seed))
             return
-        render(pixels, views, at, out, size=size, exact=self.exact)
+        render(pixels, views, at, out, shown=shown, exact=self.exact)
         if self.rest is not None:
             np.copyto(out, apply(self.rest, out, seed=seed))
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from src.data.augment import Recipe
+from src.data.box_decoder import Box
 from src.data.coco import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.data.frames import Frames, named
 from src.data.order import Key
-from src.data.views import Views
 
 _T = TypeVar("_T")
 
@@ -140,19 +140,19 @@ class MultiLabelDataset(SplitDataset[Frames]):
             if i in errors:
                 continue
             try:
-                bottom = None if views is None else int(views.boxes_B4[i, 3])
-                pixels, shown = self._frames.read(at, half=self._half_is_enough(views, i), bottom=bottom)
+                box = None if views is None else views.box(i)
+                pixels, shown = self._frames.read(at, half=self._half_is_enough(box), box=box)
             except ImageError as error:
                 errors[i] = named(error, self._index, at)
                 continue
-            self._recipe.paint(pixels, views, i, images[i], key=keys[i], size=(int(sizes_B2[i, 0]), shown))
+            self._recipe.paint(pixels, views, i, images[i], key=keys[i], shown=shown)
         return errors
 
-    def _half_is_enough(self, views: Views | None, i: int) -> bool:
+    def _half_is_enough(self, box: Box | None) -> bool:
         """Whether the box still has nearly the network's size when every second pixel is left out."""
-        if views is None or self._recipe.exact:
+        if box is None or self._recipe.exact:
             return False
-        left, top, right, bottom = views.boxes_B4[i].tolist()
+        left, top, right, bottom = box
         return bool(min(right - left, bottom - top) >= 2 * ENOUGH * self._recipe.image_size)
 
 

@@ -103,7 +103,7 @@ class EncodedDataset(SplitDataset[FileFrames]):
         pixels = {i: one.pixels for i, one in enumerate(read) if one.pixels is not None}
         images = shared_empty(len(pixels), side, side, 3)
         for out, (i, image) in zip(images.numpy(), pixels.items(), strict=True):
-            self._recipe.paint(image, views, i, out, key=keys[i], size=read[i].size)
+            self._recipe.paint(image, views, i, out, key=keys[i], shown=(0, 0, *read[i].size))
         return images
 
 

@@ -6,10 +6,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.box_decoder import Box
 from src.data.coco import CocoIndex
 from src.data.errors import ImageError
 from src.data.header import Header
-from src.data.images import decode, decode_top, image_size, read_checked
+from src.data.images import decode, decode_part, image_size, read_checked
 
 
 class Frames(Protocol):
@@ -22,13 +23,13 @@ class Frames(Protocol):
             ImageError: it cannot be told.
         """
 
-    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
-        """RGB, uint8 [H, W, 3], at a scale of the source's choice, and how many rows of the original they show.
+    def read(self, at: int, *, half: bool = False, box: Box | None = None) -> tuple[NDArray[np.uint8], Box]:
+        """RGB, uint8 [H, W, 3], at a scale of the source's choice, and what of the original they show.
 
         Args:
             at: row of the index.
             half: half the size is enough.
-            bottom: this many rows of the original, from the top, are enough; None asks for all.
+            box: this part of the original is enough; None asks for all.
 
         Raises:
             ImageError: the image cannot be used.
@@ -54,11 +55,11 @@ class FileFrames:
         """As annotated; where the annotations do not say, from the file's header."""
         return claimed_size(self._index, at) or image_size(self._path(at))
 
-    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
+    def read(self, at: int, *, half: bool = False, box: Box | None = None) -> tuple[NDArray[np.uint8], Box]:
         """Decode the file; see ``read_image``."""
         path = self._path(at)
         data, header = read_checked(path, expected=claimed_size(self._index, at), max_pixels=self._max_pixels)
-        return decode_top(data, header, path, half=half, bottom=bottom)
+        return decode_part(data, header, path, half=half, box=box)
 
     def encoded(self, at: int) -> tuple[bytes, Header]:
         """The file itself, checked but not decoded; see ``read_checked``.

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.box_decoder import Box, decode_box
 from src.data.errors import ImageError
 from src.data.header import Header, read_header
 from src.data.top_rows import cut_below
@@ -96,14 +97,16 @@ def check(data: bytes, path: Path, *, expected: tuple[int, int] | None, max_pixe
     return header
 
 
-def decode_top(
-    data: bytes, header: Header, path: Path, *, half: bool, bottom: int | None
-) -> tuple[NDArray[np.uint8], int]:
-    """Pixels of what ``read_checked`` gave, down to row ``bottom`` or further, and how many rows they are."""
+def decode_part(
+    data: bytes, header: Header, path: Path, *, half: bool, box: Box | None
+) -> tuple[NDArray[np.uint8], Box]:
+    """Pixels of what ``read_checked`` gave, of ``box`` or more, and of what of the image they are."""
     rows = header.height
-    if bottom is not None:
-        data, rows = cut_below(data, header, bottom)
-    return decode(data, path, half=half), rows
+    if box is not None:
+        if not half and (pixels := decode_box(data, header, box)) is not None:
+            return pixels, box
+        data, rows = cut_below(data, header, box[3])
+    return decode(data, path, half=half), (0, 0, header.width, rows)
 
 
 def decode(data: bytes, path: Path, *, half: bool = False) -> NDArray[np.uint8]:

@@ -11,6 +11,7 @@ import numpy as np
 import stringzilla
 from numpy.typing import NDArray
 
+from src.data.box_decoder import Box
 from src.data.views import Views
 
 Image = NDArray[np.uint8]
@@ -20,19 +21,19 @@ _GREY = np.array([0.299, 0.587, 0.114])
 _LEVELS = np.arange(256, dtype=np.float32)
 
 
-def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, size: tuple[int, int], exact: bool) -> None:
+def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, shown: Box, exact: bool) -> None:
     """Write view ``at`` of an image into ``out_SSC``.
 
     Args:
-        pixels_HWC: RGB, the image at any scale, its aspect kept or not, whole or as far down as the view reaches.
+        pixels_HWC: RGB, the image at any scale, its aspect kept or not, whole or as much as the view needs.
         views: boxes in pixels of the original.
         at: which of the views.
         out_SSC: contiguous, uint8 [S, S, 3].
-        size: width and height of what of the original the pixels show.
+        shown: what of the original the pixels show.
         exact: average over areas where the view is shrunk; slow.
     """
     height, width = pixels_HWC.shape[:2]
-    left, top, right, bottom = scaled_box(views.boxes_B4[at], size, (width, height))
+    left, top, right, bottom = scaled_box(views.box(at), shown, (width, height))
     crop = pixels_HWC[top:bottom, left:right]
     flip = bool(views.flips_B[at])
     side = out_SSC.shape[0]
@@ -62,9 +63,10 @@ def _halved(pixels_HWC: Image) -> Image:
     return np.asarray(cv2.resize(even_HWC, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def scaled_box(box_4: NDArray[np.int64], size: tuple[int, int], scaled: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The box of an image of ``size`` in a copy of it that is ``scaled``, in whole pixels, at least one each way."""
-    left, top, right, bottom = box_4.tolist()
+def scaled_box(box: Box, shown: Box, scaled: tuple[int, int]) -> Box:
+    """The box in pixels of ``scaled`` width and height that show ``shown``: whole pixels, at least one each way."""
+    left, top, right, bottom = box[0] - shown[0], box[1] - shown[1], box[2] - shown[0], box[3] - shown[1]
+    size = shown[2] - shown[0], shown[3] - shown[1]
     if scaled == size:
         return left, top, right, bottom
     x_scale, y_scale = scaled[0] / size[0], scaled[1] / size[1]

@@ -67,8 +67,8 @@ class ResidentDataset(SplitDataset[StoreFrames]):
         sizes_B2 = np.array([self._frames.size(at) for at in places.tolist()], np.int64).reshape(-1, 2)
         views, side = self._views(keys, sizes_B2), self._frames.side
         boxes_B4 = [
-            scaled_box(box_4, (width, height), (side, side))
-            for box_4, (width, height) in zip(views.boxes_B4, sizes_B2.tolist(), strict=True)
+            scaled_box(views.box(i), (0, 0, width, height), (side, side))
+            for i, (width, height) in enumerate(sizes_B2.tolist())
         ]
         return view_numbers(views, np.array(boxes_B4, np.float32).reshape(-1, 4))
 

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.box_decoder import Box
 from src.data.coco import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.runfolder import replacing
@@ -197,19 +198,19 @@ class StoreFrames:
         width, height = self._sizes_N2[at].tolist()
         return width, height
 
-    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
+    def read(self, at: int, *, half: bool = False, box: Box | None = None) -> tuple[NDArray[np.uint8], Box]:
         """RGB, uint8, the whole image; raw: a view of the mapped file, [side, side, 3]."""
-        del half, bottom  # hints: images are small and whole here
-        height = int(self._sizes_N2[at, 1])
+        del half, box  # hints: images are small and whole here
+        shown = (0, 0, *self._sizes_N2[at].tolist())
         number, position = divmod(at, SHARD_IMAGES)
         start, stop = self._offsets[number][position : position + 2].tolist()
         data = self._shards[number][start:stop]
         if self._is_raw:
-            return data.reshape(self.side, self.side, 3), height
+            return data.reshape(self.side, self.side, 3), shown
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             raise DamagedShardError(self._paths[number], f"image {position} cannot be decoded")
-        return np.asarray(image, np.uint8), height
+        return np.asarray(image, np.uint8), shown
 
 
 def open_store(index: CocoIndex, image_dir: Path, folder: Path, spec: StoreSpec) -> StoreFrames:

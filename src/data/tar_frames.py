@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.data import DataConfig
+from src.data.box_decoder import Box
 from src.data.coco import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.data.frames import claimed_size
-from src.data.images import bytes_size, check, decode_top
+from src.data.images import bytes_size, check, decode_part
 from src.data.order import ByShard
 from src.data.tar_ahead import TarsAhead
 from src.data.tar_folder import TarFolder
@@ -67,12 +68,12 @@ class TarFrames:
         """As annotated; where the annotations do not say, from the image's header."""
         return claimed_size(self._index, at) or bytes_size(self._bytes(at), self._name(at))
 
-    def read(self, at: int, *, half: bool = False, bottom: int | None = None) -> tuple[NDArray[np.uint8], int]:
+    def read(self, at: int, *, half: bool = False, box: Box | None = None) -> tuple[NDArray[np.uint8], Box]:
         """Decode the image; see ``read_image``."""
         data, name = self._bytes(at), self._name(at)
         try:
             header = check(data, name, expected=claimed_size(self._index, at), max_pixels=self._max_pixels)
-            return decode_top(data, header, name, half=half, bottom=bottom)
+            return decode_part(data, header, name, half=half, box=box)
         except ImageError as error:
             raise ImageError(error.path, f"{error.reason} (in {self._place(at)})") from error
 

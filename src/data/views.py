@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig
+from src.data.box_decoder import Box
 from src.data.order import Key
 
 ATTEMPTS = 10
@@ -37,6 +38,11 @@ class Views:
     brightness_B: NDArray[np.float64]
     contrast_B: NDArray[np.float64]
     contrast_first_B: NDArray[np.bool_]
+
+    def box(self, at: int) -> Box:
+        """Box of one image."""
+        left, top, right, bottom = self.boxes_B4[at].tolist()
+        return left, top, right, bottom
 
 
 def random_views(

@@ -130,7 +130,7 @@ def test_getitems__half_size_decoding_only_where_the_crop_stays_large_enough(tmp
     asked = []
     read = FileFrames.read
     monkeypatch.setattr(
-        FileFrames, "read", lambda self, at, *, half, bottom: asked.append(half) or read(self, at, half=half)
+        FileFrames, "read", lambda self, at, *, half, box: asked.append(half) or read(self, at, half=half)
     )
     for side, exact, expected in [(80, False, True), (86, False, False), (80, True, False)]:
         cfg = AugmentConfig(crop_min_scale=1.0)
@@ -162,6 +162,7 @@ def test_getitems__crops_are_the_same_from_files_cut_below_them(tmp_path, monkey
         return cut, rows
 
     batches = []
+    monkeypatch.setattr(images, "decode_box", lambda _data, _header, _box: None)
     for function in (counted, lambda data, header, _bottom: (data, header.height)):
         monkeypatch.setattr(images, "cut_below", function)
         recipe = train_recipe(AugmentConfig(crop_min_scale=0.08, flip=0.5), side, seed=5)

@@ -225,7 +225,7 @@ def test_paint_images__is_render_for_images_of_any_size(policy: str) -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
     for i, image in enumerate(images):
         expected = np.empty((SIZE, SIZE, 3), np.uint8)
-        render(image, views, i, expected, size=tuple(sizes_B2[i].tolist()), exact=False)
+        render(image, views, i, expected, shown=(0, 0, *sizes_B2[i].tolist()), exact=False)
         width, height = (views.boxes_B4[i, 2:] - views.boxes_B4[i, :2]).tolist()
         if min(width, height) >= 2 * SIZE * 15 / 16 and (min(width, height) < 2 * SIZE or width % 2 or height % 2):
             continue  # there the loader's decoder halves before ``render``, and rounds odd sizes up

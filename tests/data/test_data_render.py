@@ -30,7 +30,7 @@ def view(box: tuple[int, int, int, int], *, flip: bool = False) -> Views:
 
 def rendered(pixels: np.ndarray, views: Views, *, size: tuple[int, int], exact: bool = False) -> np.ndarray:
     out = np.full((SIDE, SIDE, 3), 77, np.uint8)
-    render(pixels, views, 0, out, size=size, exact=exact)
+    render(pixels, views, 0, out, shown=(0, 0, *size), exact=exact)
     return out
 
 
@@ -107,7 +107,7 @@ def test_render__a_copy_of_the_right_size_is_not_resampled(photo) -> None:
 def test_scaled_box__is_never_empty_and_never_outside(size, side, u) -> None:
     left, top = int(u[0] * size[0]), int(u[1] * size[1])
     right, bottom = left + 1 + int(u[2] * (size[0] - left - 1)), top + 1 + int(u[3] * (size[1] - top - 1))
-    x0, y0, x1, y1 = scaled_box(np.array([left, top, right, bottom]), size, (side, side))
+    x0, y0, x1, y1 = scaled_box((left, top, right, bottom), (0, 0, *size), (side, side))
     assert 0 <= x0 < x1 <= side
     assert 0 <= y0 < y1 <= side
 

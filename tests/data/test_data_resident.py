@@ -40,7 +40,7 @@ def test_paint_batch__is_render_for_a_whole_batch(images, policy) -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
     expected = np.empty((COUNT, SIDE, SIDE, 3), np.uint8)
     for i in range(COUNT):
-        render(images[i], views, i, expected[i], size=(STORED, STORED), exact=False)
+        render(images[i], views, i, expected[i], shown=(0, 0, STORED, STORED), exact=False)
     difference = np.abs(found.permute(0, 2, 3, 1).numpy().astype(int) - expected)
     # a level of the interpolation's rounding, times the largest factors, and one of the cut
     assert difference.max() <= 1 + 1.5 * 1.6 * (policy == "jitter") + (policy == "jitter")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from src.data import images
 from src.data.errors import ImageError
 from src.data.header import Header, read_header
-from src.data.images import check, decode, decode_top
+from src.data.images import check, decode
 from src.data.top_rows import cut_below
 
 WIDTH, HEIGHT = 70, 150
@@ -39,6 +40,16 @@ def pixels_of(data: bytes, *, half: bool = False) -> NDArray[np.uint8]:
     return decode(data, Path("x.jpg"), half=half)
 
 
+def top_of(data: bytes, bottom: int, *, half: bool = False) -> tuple[NDArray[np.uint8], int]:
+    """Without a decoder of boxes, which would leave nothing to cut."""
+    header = header_of(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "decode_box", lambda _data, _header, _box: None)
+        box = (0, 0, header.width, bottom)
+        pixels, (_, _, _, rows) = images.decode_part(data, header, Path("x.jpg"), half=half, box=box)
+    return pixels, rows
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     bottom=st.integers(1, HEIGHT),
@@ -46,9 +57,9 @@ def pixels_of(data: bytes, *, half: bool = False) -> NDArray[np.uint8]:
     mode=st.sampled_from(["RGB", "L", "CMYK"]),
     half=st.booleans(),
 )
-def test_decode_top__gives_the_pixels_of_the_whole_image(bottom: int, subsampling: int, mode: str, half: bool) -> None:
+def test_decode_part__gives_the_pixels_of_the_whole_image(bottom: int, subsampling: int, mode: str, half: bool) -> None:
     data = jpeg(mode, subsampling=subsampling)
-    top, rows = decode_top(data, header_of(data), Path("x.jpg"), half=half, bottom=bottom)
+    top, rows = top_of(data, bottom, half=half)
     whole = pixels_of(data, half=half)
     scale = 2 if half else 1
     assert bottom <= rows <= HEIGHT
@@ -85,13 +96,12 @@ def test_cut_below__leaves_alone_colours_that_come_in_scans_of_their_own() -> No
 
 @settings(deadline=None, max_examples=300)
 @given(place=st.integers(2, 700), value=st.integers(0, 255), bottom=st.integers(1, HEIGHT))
-def test_decode_top__of_a_damaged_header_gives_an_image_error_or_pixels(place: int, value: int, bottom: int) -> None:
+def test_decode_part__of_a_damaged_header_gives_an_image_error_or_pixels(place: int, value: int, bottom: int) -> None:
     whole = jpeg()
     data = whole[:place] + bytes([value]) + whole[place + 1 :]
-    path = Path("x.jpg")
     try:
-        header = check(data, path, expected=None, max_pixels=10**6)
-        pixels, rows = decode_top(data, header, path, half=False, bottom=min(bottom, header.height))
+        header = check(data, Path("x.jpg"), expected=None, max_pixels=10**6)
+        pixels, rows = top_of(data, min(bottom, header.height))
     except ImageError:
         return
     assert len(pixels) == rows or rows == header.height
