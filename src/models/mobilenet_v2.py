@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.recompute import recomputed
+from src.models.relu6 import ReLU6
 
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280
@@ -76,7 +77,7 @@ def _conv_bn_relu6(
     groups: int = 1,
 ) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU6(inplace=True))
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), ReLU6())
 
 
 class InvertedResidual(nn.Module):
