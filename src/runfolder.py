@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.errors import UserError
+from src.runhold import held_by
 
 Record = dict[str, Any]
 
@@ -78,12 +79,15 @@ class RunFolder:
         try:
             content: dict[str, Any] = json.loads(path.read_text())
         except FileNotFoundError:
-            raise RunFolderError(
-                f"{path}: missing; the run did not get that far: python -m src.train resume={self.path} goes on with it"
-            ) from None
+            raise RunFolderError(f"{path}: missing; {self._why_missing()}") from None
         except json.JSONDecodeError as error:
             raise RunFolderError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from None
         return content
+
+    def _why_missing(self) -> str:
+        if holder := held_by(self.path):
+            return f"{holder} is training this run, and writes it at the end"
+        return f"the run did not get that far: python -m src.train resume={self.path} goes on with it"
 
     def read_records(self) -> list[Record]:
         """All epochs logged so far."""
@@ -128,6 +132,12 @@ class RunFolder:
             return Predictions(file["scores"], file["targets"], file["image_ids"], names)
 
 
+def find_runs_by_age(folder: str | Path) -> list[Path]:
+    """All run folders below a folder, the newest last."""
+    found = sorted(Path(folder).glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
+    return [path.parent for path in found]
+
+
 def find_run(name: str, *, output_dir: str) -> Path:
     """A run folder by path, or the newest one for ``latest``.
 
@@ -135,14 +145,14 @@ def find_run(name: str, *, output_dir: str) -> Path:
         RunFolderError: there is none.
     """
     if name == "latest":
-        runs = sorted(Path(output_dir).glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
+        runs = find_runs_by_age(output_dir)
         if not runs:
             raise RunFolderError(f"latest: no run under {output_dir}/ yet; python -m src.train makes one")
-        return runs[-1].parent
+        return runs[-1]
     folder = Path(name)
     if not (folder / "config.yaml").is_file():
-        below = sorted(folder.glob("**/config.yaml"), key=lambda path: path.stat().st_mtime)
-        way_out = f"the newest below it is {below[-1].parent}" if below else f"give one from {output_dir}/, or latest"
+        below = find_runs_by_age(folder)
+        way_out = f"the newest below it is {below[-1]}" if below else f"give one from {output_dir}/, or latest"
         raise RunFolderError(f"{folder}: not a run folder (no config.yaml); {way_out}")
     return folder
 

@@ -9,6 +9,7 @@ from pytorch_lightning.plugins.io import CheckpointIO
 
 from src.config.schema.errors import UserError
 from src.runfolder import replacing
+from src.runhold import held_by
 
 
 class CheckpointError(UserError):
@@ -60,7 +61,9 @@ def load_checkpoint(path: Path, *, map_location: Any | None = "cpu") -> dict[str
         CheckpointError: missing, damaged, or holding more than plain data.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; the run ended before its first epoch did")
+        holder = held_by(path.parent.parent)
+        why = f"{holder} is still in this run's first epoch" if holder else "the run ended before its first epoch did"
+        raise CheckpointError(f"{path}: no such checkpoint; {why}")
     if not zipfile.is_zipfile(path):  # torch takes anything else for a pickle of old, and fails in many ways
         raise CheckpointError(f"{path}: damaged, or no checkpoint")
     try:

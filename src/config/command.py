@@ -40,6 +40,10 @@ def run_command(
     parser.allow_abbrev = False  # else --experiment is taken for Hydra's --experimental-rerun
     arguments, strange = parser.parse_known_args()
     refuse([f"{word}: a key is written without dashes: {_as_key(word)}; --help lists all" for word in strange])
+    for option in ("config_name", "config_path"):
+        if getattr(arguments, option):
+            written = option.replace("_", "-")
+            refuse([f"--{written}: this command has its own; +experiment=NAME adds a file of conf/experiment to it"])
     if arguments.cfg and arguments.multirun:
         refuse(["--cfg with -m: it shows the values of one job; leave out one of them"])
     overrides: list[str] = arguments.overrides

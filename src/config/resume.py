@@ -11,8 +11,7 @@ from src.config.schema.errors import ConfigError, UserError
 
 MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
               "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "data.shard_cache_gb",
-              "thresholds.",
-              "report=", "logger.", "cache_dir=")  # fmt: skip
+              "data.on_error", "thresholds.", "report=", "logger.", "cache_dir=")  # fmt: skip
 
 
 def continue_command_line() -> None:
@@ -35,20 +34,34 @@ def continued(arguments: Sequence[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     from src.runfolder import find_run  # needs numpy, which a typo need not wait for
+    from src.runhold import holding
 
     output_dir = next((text.partition("=")[2] for text in arguments if text.startswith("output_dir=")), "outputs")
-    run = find_run(given[-1].partition("=")[2], output_dir=output_dir)
+    name = given[-1].partition("=")[2]
+    run = _latest(output_dir) if name == "latest" else find_run(name, output_dir=output_dir)
     if {"-m", "--multirun"} & set(arguments):
         raise ConfigError(f"resume={run}: one run at a time; leave out -m")
     changes = [text for text in arguments if text not in given and not text.startswith(("-", "output_dir="))]
     flags = [text for text in arguments if text.startswith("-")]
     _refuse_other_changes(run, changes)
     _refuse_finished(run, changes)
+    with holding(run):  # the run itself takes it again, after torch
+        pass
     earlier = [str(text) for text in OmegaConf.load(run / "overrides.yaml")]
     changed = {text.partition("=")[0] for text in changes}
     kept = [text for text in earlier if text.partition("=")[0] not in changed]
     quoted = str(run).replace("'", r"\'")
     return [*flags, *kept, *changes, f"resume='{quoted}'", f"hydra.run.dir='{quoted}'"]
+
+
+def _latest(output_dir: str) -> Path:
+    """The newest run that nobody trains and that is not finished; where there is none, the newest."""
+    from src.runfolder import find_run, find_runs_by_age
+    from src.runhold import held_by
+
+    runs = find_runs_by_age(output_dir)
+    open_runs = [run for run in runs if _status(run) != "finished" and not held_by(run)]
+    return open_runs[-1] if open_runs else find_run("latest", output_dir=output_dir)
 
 
 def _refuse_other_changes(run: Path, changes: Sequence[str]) -> None:
@@ -74,8 +87,11 @@ def _is_as_it_was(config: Any, override: str) -> bool:
 
 
 def _refuse_finished(run: Path, changes: Sequence[str]) -> None:
-    summary = run / "summary.json"
-    status = json.loads(summary.read_text())["status"] if summary.is_file() else "killed"
     extended = any(text.startswith("trainer.max_epochs=") for text in changes)
-    if status == "finished" and not extended:
+    if _status(run) == "finished" and not extended:
         raise ConfigError(f"resume={run}: that run is finished; python -m src.evaluate run={run} scores it")
+
+
+def _status(run: Path) -> str:
+    summary = run / "summary.json"
+    return str(json.loads(summary.read_text())["status"]) if summary.is_file() else "killed"

@@ -112,7 +112,7 @@ class MultiLabelDataset(SplitDataset[Frames]):
         except DataError as error:
             return error
         if errors and self._on_error == "raise":
-            return errors[min(errors)]
+            return errors[min(errors)].stopping()
         whole = np.array([i not in errors for i in range(len(keys))], np.bool_)
         if errors:
             images_BHWC = images_BHWC[torch.from_numpy(whole)]

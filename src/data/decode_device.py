@@ -124,7 +124,7 @@ class DeviceDecoder:
                 images[i] = self._alone(places[i], file, device)
             except ImageError as error:
                 if self._on_error == "raise":
-                    raise named(error, self._index, places[i]) from error
+                    raise named(error, self._index, places[i]).stopping() from error
                 broken.append(i)
         return images, broken
 

@@ -66,7 +66,7 @@ class EncodedDataset(SplitDataset[FileFrames]):
         rows = np.array([key[1] for key in keys], np.int64)
         read, errors = self._read(self._rows[rows].tolist())
         if errors and self._on_error == "raise":
-            return errors[min(errors)]
+            return errors[min(errors)].stopping()
         whole = np.array([i not in errors for i in range(len(keys))], np.bool_)
         kept, places = [key for key, usable in zip(keys, whole, strict=True) if usable], self._rows[rows[whole]]
         views = self._views(kept, np.array([one.size for one in read], np.int64).reshape(-1, 2))

@@ -22,6 +22,10 @@ class ImageError(DataError):
         self.path = path
         self.reason = reason
 
+    def stopping(self) -> "ImageError":
+        """The same, where it ends the work, with the way past it."""
+        return ImageError(self.path, f"{self.reason}; data.on_error=skip leaves broken images out")
+
     def __reduce__(self) -> tuple[type["ImageError"], tuple[Path, str]]:
         """Loader workers send exceptions to the main process by pickle."""
         return type(self), (self.path, self.reason)

@@ -52,7 +52,7 @@ class ResidentDataset(SplitDataset[StoreFrames]):
         places = self._rows[rows]
         whole = np.array([at not in self._frames.broken for at in places.tolist()], np.bool_)
         if self._on_error == "raise" and not whole.all():
-            return self._error(int(places[~whole][0]))
+            return self._error(int(places[~whole][0])).stopping()
         kept = [key for key, usable in zip(keys, whole, strict=True) if usable]
         return {
             "views": torch.from_numpy(self._numbers(kept, places[whole])),

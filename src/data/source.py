@@ -75,11 +75,18 @@ def _locate_coco(data: CocoConfig) -> Source:
         "val_annotations": data.val_annotations,
         "val_images": data.val_images,
     }
-    needed = [part for key, part in parts.items() if not (data.shards and key == "train_images")]
-    missing = [f"data.root: no {part} under {data.root}" for part in needed if not (root / part).exists()]
+    needed = [key for key in parts if not (data.shards and key == "train_images")]
+    missing = [_no_part(data, key, parts[key]) for key in needed if not (root / parts[key]).exists()]
     if missing:
         raise DataError("\n".join([*missing[:-1], f"{missing[-1]}; {way_out}"]))
     return Source(name="coco", is_sample=False, **{key: root / part for key, part in parts.items()})
+
+
+def _no_part(data: CocoConfig, key: str, part: str) -> str:
+    """The key that is wrong: the folder's, unless another name was given for this part of it."""
+    if part == getattr(CocoConfig(), key):
+        return f"data.root: no {part} under {data.root}"
+    return f"data.{key}: no {part}{'' if Path(part).is_absolute() else f' under {data.root}'}"
 
 
 def _locate_sample(data: SampleConfig, cache_dir: Path) -> Source:

@@ -46,6 +46,7 @@ class Verdict:
             "constant_baselines": judged["baselines"],
             "per_class": judged["per_class"],
             "reliability": judged["reliability"],
+            "notes": constant_notes(self),
         }
 
 

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -39,6 +40,7 @@ from src.run.hardware import Hardware, choose
 from src.run.loggers import build_loggers
 from src.run.preparation import resolve_cache, resolve_decode
 from src.runfolder import Record, RunFolder, replacing
+from src.runhold import holding
 from src.task import MultiLabelTask
 
 OnEpoch = Callable[[int, float], None]
@@ -57,15 +59,21 @@ def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
 
     Raises:
         UserError: anything the user can mend; the folder is kept with status ``failed`` once training began.
+        RunHeldError: another process trains this run; its folder is left alone.
         Interrupted: after a signal; ``resume=FOLDER`` goes on.
         Pruned: by ``on_epoch``.
     """
     keep_freed_memory()
     _quiet_libraries()
-    config, folder = job.config, RunFolder(job.folder)
+    folder = RunFolder(job.folder)
     _refuse_taken(folder, job)
-    with leaving_nothing(folder):
-        hardware, data, task, batch_reason = _prepare(config)
+    with leaving_nothing(folder), _held(folder):
+        return _train(job, folder, on_epoch)
+
+
+def _train(job: Job, folder: RunFolder, on_epoch: OnEpoch | None) -> float:
+    config = job.config
+    hardware, data, task, batch_reason = _prepare(config)
     if _is_first_process():
         _open(folder, job, hardware, data)
         console().print(banner(config, data, task, hardware, folder.path, batch_reason, resumed=job.resumed))
@@ -196,6 +204,13 @@ def _is_first_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
+def _held(folder: RunFolder) -> AbstractContextManager[None]:
+    if not _is_first_process():
+        return nullcontext()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    return holding(folder.path)
+
+
 def _refuse_taken(folder: RunFolder, job: Job) -> None:
     """A folder that holds another run is never overwritten."""
     if _is_first_process() and not job.resumed and (folder.path / "config.yaml").exists():
@@ -225,6 +240,8 @@ def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, star
     folder.write_json("summary.json", {**content, "seconds": round(time.perf_counter() - started, 2)})
     if stopped:
         console().print(f"interrupted; go on with   python -m src.train resume={folder.path}")
+    elif content["status"] == "failed" and isinstance(error, UserError) and folder.last.is_file():
+        console().print(f"once that is mended, go on with   python -m src.train resume={folder.path}")
 
 
 def _quiet_libraries() -> None:

@@ -84,6 +84,10 @@ def test_problems__an_unknown_choice_hides_no_other_mistake() -> None:
             ["-m", "seed=0,1", "--cfg", "job"],
             ["--cfg with -m: it shows the values of one job; leave out one of them"],
         ),
+        (
+            ["--config-name=focal", "seed=1"],
+            ["--config-name: this command has its own; +experiment=NAME adds a file of conf/experiment to it"],
+        ),
     ],
 )
 def test_command_line__words_with_dashes_that_cannot_be(

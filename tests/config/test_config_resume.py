@@ -1,11 +1,16 @@
 """What may stand beside ``resume=RUN``."""
 
+import json
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from src.config.resume import continued
 from src.config.schema.errors import ConfigError
+from src.runfolder import RunFolderError
+from src.runhold import RunHeldError, holding
 
 
 @pytest.fixture
@@ -30,3 +35,39 @@ def test_continued__what_changes_nothing_may_be_given_again(run: Path, change: s
 def test_continued__refuses_what_would_make_it_another_run(run: Path, change: str) -> None:
     with pytest.raises(ConfigError, match=f"{change} would make it another run; may change: .*thresholds.*, report"):
         continued([f"resume={run}", change])
+
+
+def test_continued__a_run_that_is_being_trained_is_refused(run: Path) -> None:
+    with holding(run), pytest.raises(RunHeldError, match=f"process {os.getpid()} is training this run"):
+        continued([f"resume={run}"])
+    assert continued([f"resume={run}"])
+
+
+def make_run(folder: Path, *, status: str | None, age: float) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("scheduler: {}\ntrainer: {max_epochs: 3}\n")
+    (folder / "overrides.yaml").write_text("[]")
+    if status:
+        (folder / "summary.json").write_text(json.dumps({"status": status}))
+    os.utime(folder / "config.yaml", (time.time() - age,) * 2)
+    return folder
+
+
+def test_continued__latest_is_the_newest_that_can_go_on(tmp_path: Path) -> None:
+    make_run(tmp_path / "a" / "old", status=None, age=40)
+    interrupted = make_run(tmp_path / "a" / "interrupted", status="interrupted", age=30)
+    make_run(tmp_path / "b" / "finished", status="finished", age=20)
+    running = make_run(tmp_path / "b" / "running", status=None, age=10)
+    words = ["resume=latest", f"output_dir={tmp_path}"]
+    with holding(running):
+        assert f"resume='{interrupted}'" in continued(words)
+    assert f"resume='{running}'" in continued(words)
+
+
+def test_continued__where_all_are_finished_the_newest_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "one", status="finished", age=9)
+    newest = make_run(tmp_path / "two", status="finished", age=1)
+    with pytest.raises(ConfigError, match=f"resume={newest}: that run is finished"):
+        continued(["resume=latest", f"output_dir={tmp_path}"])
+    with pytest.raises(RunFolderError, match="latest: no run under"):
+        continued(["resume=latest", f"output_dir={tmp_path / 'none'}"])

@@ -90,6 +90,19 @@ def test_locate__missing_part_is_named(tmp_path: Path, kind: type[CocoConfig], p
     assert lines[0].startswith(f"data.root: no {part} under {tmp_path}; data.root=PATH")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "answer"),
+    [
+        ("train_annotations", "/nope.json", "data.train_annotations: no /nope.json; data.root=PATH"),
+        ("val_images", "val", "data.val_images: no val under {root}; data.root=PATH"),
+    ],
+)
+def test_locate__another_name_for_a_part_is_blamed_itself(tmp_path: Path, key: str, value: str, answer: str) -> None:
+    make_coco(tmp_path)
+    (line,) = complaint(CocoConfig(root=str(tmp_path), **{key: value}), tmp_path)
+    assert line.startswith(answer.format(root=tmp_path))
+
+
 def test_locate__all_missing_parts_at_once(tmp_path: Path) -> None:
     lines = complaint(CocoConfig(root=str(tmp_path)), tmp_path)
     assert len(lines) == 4

@@ -30,6 +30,7 @@ def test_constant_notes__scores_that_do_not_look_at_the_image_are_called_that() 
     assert f"no better than naming the {constant.best_k} most frequent classes" in note
     assert f"{given.metrics['f1_micro_tuned']:.3f} [" in note
     assert f"against {constant.best_f1_micro:.3f}; nothing is learnt yet" in note
+    assert given.to_json()["notes"] == [note]
 
 
 @pytest.mark.parametrize("signal", [2.0, 6.0])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from src.config.resume import continued
 from src.run.assembly import build_data, build_task
 from src.run.hardware import choose
 from src.runfolder import RunFolder
@@ -152,18 +153,24 @@ def test_on_error_skip__counts_each_broken_image_once(run: Run, coco_folder: Pat
     assert broken.isdisjoint(folder.read_predictions("holdout").image_ids.tolist())
 
 
-def test_on_error_raise__names_the_broken_image(run: Run, coco_folder: Path, tmp_path: Path) -> None:
+def test_on_error_raise__names_the_broken_image_and_loses_nothing(
+    run: Run, coco_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from src.data.errors import ImageError
 
     image = json.loads((coco_folder / "annotations/instances_val2017.json").read_text())["images"][0]
     broken = coco_folder / "val2017" / image["file_name"]
     broken.write_bytes(b"")
     options = ("data=coco2017", f"data.root={coco_folder}", "data.train_images=train2017", "data.val_images=val2017")
-    with pytest.raises(ImageError, match=rf"{image['file_name']}.*image id {image['id']}"):
+    named = rf"{image['file_name']}.*image id {image['id']}\); data.on_error=skip leaves broken images out"
+    with pytest.raises(ImageError, match=named):
         run(tmp_path / "run", *options, *SHORT)
     summary = RunFolder(tmp_path / "run").read_json("summary.json")
     assert summary["status"] == "failed"
     assert str(broken) in summary["error"]
+    assert f"go on with python -m src.train resume={tmp_path / 'run'}" in " ".join(capsys.readouterr().out.split())
+    words = continued([f"resume={tmp_path / 'run'}", "data.on_error=skip"])
+    assert "data.on_error=skip" in words
 
 
 def test_progress__the_epoch_line_does_not_run_into_the_bar(

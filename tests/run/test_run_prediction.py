@@ -124,6 +124,19 @@ def test_predict__a_broken_image_is_an_error_or_stands_in_the_output(
     assert all("error" not in line for line in found[1:])
 
 
+def test_predict__what_makes_its_labels_worthless_is_said_again(
+    finished_copy: RunFolder, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = finished_copy.read_json("evaluation.json")
+    for notes in (["no better than naming the 3 most frequent classes"], []):
+        finished_copy.write_json("evaluation.json", evaluation | {"notes": notes})
+        predict_files(wish(finished_copy, photos, tmp_path / "l.jsonl"))
+        said = "careful: on val this run was no better than naming the 3" in capsys.readouterr().out.replace("\n", " ")
+        assert said is bool(notes)
+    (finished_copy.path / "evaluation.json").unlink()
+    predict_files(wish(finished_copy, photos, tmp_path / "l.jsonl"))
+
+
 def test_predict__calibrated_scores_change_no_label(finished_copy: RunFolder, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no calibration\.json; python -m src\.evaluate run=\S+ calibrate=platt"):
         predict_files(wish(finished_copy, photos, tmp_path / "c.jsonl", calibrated=True))

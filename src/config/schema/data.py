@@ -55,7 +55,7 @@ class DataConfig:
     reader: str = "msgspec"
     """msgspec (typed, streaming) | pycocotools (the reference, slow); both give the same labels."""
     limit: int = 0
-    """Use only this many training images (seeded choice); 0 uses all."""
+    """Train on only this many images (seeded choice); 0 uses all. A cache and src.describe hold all of them anyway."""
     sampler: str = "uniform"
     """uniform | class_aware (a class, then an image of it) | repeat_factor (LVIS: images of rare classes repeat)."""
     repeat_threshold: float = 0.02

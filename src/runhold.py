@@ -1,0 +1,110 @@
+"""One process at a time trains a run: two would overwrite each other's checkpoints and records."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from src.config.schema.errors import UserError
+
+_FILE = ".training"
+PATIENCE = 8.0
+"""Seconds. Loader processes inherit the lock; those of a trainer that was killed notice within five that it is gone."""
+
+
+class RunHeldError(UserError):
+    """A run that another process is training."""
+
+
+@contextmanager
+def holding(run: Path, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Be the one process that trains the run in this folder; a process that dies gives it back.
+
+    Args:
+        run: its folder, which exists.
+        patience: seconds to wait for loader processes that a killed trainer has left.
+
+    Raises:
+        RunHeldError: another process trains it.
+    """
+    path = run / _FILE
+    deadline = time.monotonic() + patience
+    while not (file := _locked(path)):
+        if time.monotonic() > deadline or _is_alive(_process(path)):
+            raise RunHeldError(f"{run}: {_words(path)} is training this run; wait for its end, or stop it first")
+        time.sleep(0.2)
+    with file:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            fcntl.flock(file, fcntl.LOCK_UN)  # children that were forked meanwhile have the file open as well
+
+
+def held_by(run: Path) -> str:
+    """Which process trains the run, in words; empty where none does."""
+    path = run / _FILE
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return _words(path)
+    except OSError:  # not there, or on a file system without locks
+        return ""
+    return ""
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The lock file, open and ours; None where another process has it."""
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:  # a file system without locks: as if there were none
+        return file
+    if _lies_at(path, file):
+        return file
+    file.close()
+    return None
+
+
+def _lies_at(path: Path, file: IO[str]) -> bool:
+    """Whether it has not been removed, by the holder before, between opening and locking it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _process(path: Path) -> int | None:
+    """Number that the holder wrote; None where it has not done so yet."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _is_alive(process: int | None) -> bool:
+    if process is None:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
+
+
+def _words(path: Path) -> str:
+    process = _process(path)
+    return "another process" if process is None else f"process {process}"
