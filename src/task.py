@@ -143,9 +143,9 @@ class MultiLabelTask(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over decay and head groups, and its schedule per step."""
-        optimizer = build_optimizer(
-            self.optimizer_cfg, param_groups(self.model, head=self.model.head, cfg=self.optimizer_cfg)
-        )
+        groups = param_groups(self.model, head=self.model.head, cfg=self.optimizer_cfg)
+        clipped_mixed = bool(self.trainer.gradient_clip_val) and self.trainer.precision.endswith("mixed")
+        optimizer = build_optimizer(self.optimizer_cfg, groups, fused=not clipped_mixed)
         total_steps = int(self.trainer.estimated_stepping_batches)
         steps_per_epoch = max(1, total_steps // max(1, self.trainer.max_epochs or 1))
         self._schedule = build_schedule(

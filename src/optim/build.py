@@ -24,19 +24,26 @@ from src.config.schema.rules import require
 from src.optim import schedules
 
 
-def build_optimizer(cfg: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
+def build_optimizer(cfg: OptimizerConfig, groups: list[dict[str, Any]], *, fused: bool = True) -> Optimizer:
     """The optimizer over groups from ``param_groups``, which carry learning rate and weight decay.
 
-    Adam's weight decay is L2 in the gradient, AdamW's is decoupled. All run as multi-tensor (``foreach``) kernels;
-    the ``fused`` ones unscale gradients themselves, so that Lightning refuses to clip them under mixed precision.
+    Adam's weight decay is L2 in the gradient, AdamW's is decoupled.
+
+    Args:
+        cfg: which one.
+        groups: its parameters.
+        fused: one kernel for all that is done to a parameter, which under fp16 also unscales its gradient and looks
+            for overflow without the host. Else (and for RMSprop, which has none) one kernel an operation (``foreach``):
+            what is fused unscales too late for Lightning to clip it under mixed precision.
     """
+    kernels: dict[str, bool] = {"fused": True} if fused else {"foreach": True}
     match cfg:
         case SGDConfig():
-            return SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov, foreach=True)
+            return SGD(groups, lr=cfg.lr, momentum=cfg.momentum, nesterov=cfg.nesterov, **kernels)
         case AdamWConfig():  # before AdamConfig, its parent
-            return AdamW(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), eps=cfg.eps, foreach=True)
+            return AdamW(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), eps=cfg.eps, **kernels)
         case AdamConfig():
-            return Adam(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), eps=cfg.eps, foreach=True)
+            return Adam(groups, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), eps=cfg.eps, **kernels)
         case RMSpropConfig():
             return RMSprop(groups, lr=cfg.lr, alpha=cfg.alpha, eps=cfg.eps, momentum=cfg.momentum, foreach=True)
         case _:

@@ -65,10 +65,13 @@ def plainly(cfg: OptimizerConfig, members: list[dict[str, Any]]) -> torch.optim.
             return torch.optim.RMSprop(members, alpha=0.9, eps=1e-3, momentum=0.9, foreach=False)
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("cfg", OPTIMIZERS, ids=lambda cfg: type(cfg).__name__)
-def test_build_optimizer__steps_as_torchs_plain_one(cfg):
+def test_build_optimizer__steps_as_torchs_plain_one(cfg, fused):
     ours, theirs = parameters(), parameters()
-    ten_steps(build_optimizer(cfg, groups(*ours, decay=0.1, lr=0.01)), *ours)
+    optimizer = build_optimizer(cfg, groups(*ours, decay=0.1, lr=0.01), fused=fused)
+    assert bool(optimizer.defaults.get("fused")) is (fused and not isinstance(cfg, RMSpropConfig))
+    ten_steps(optimizer, *ours)
     ten_steps(plainly(cfg, groups(*theirs, decay=0.1, lr=0.01)), *theirs)
     torch.testing.assert_close(ours, theirs)
 
@@ -124,6 +127,31 @@ def through_file(state: dict[str, Any]) -> dict[str, Any]:
     buffer.seek(0)
     loaded: dict[str, Any] = torch.load(buffer, weights_only=True)
     return loaded
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("cfg", OPTIMIZERS, ids=lambda cfg: type(cfg).__name__)
+def test_build_optimizer__under_a_gradient_scaler_overflow_changes_nothing_and_the_rest_is_the_same(cfg, fused):
+    """As fp16 trains; the scaler works on the CPU too."""
+    scaled, plain = parameters(), parameters()
+    optimizer, other = (build_optimizer(cfg, groups(*own, lr=0.01), fused=fused) for own in (scaled, plain))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for step in range(4):
+        before = [one.detach().clone() for one in scaled]
+        for i, (one, twin) in enumerate(zip(scaled, plain, strict=True)):
+            twin.grad = torch.randn(twin.shape, generator=torch.Generator().manual_seed(10 * step + i))
+            one.grad = twin.grad * (scaler.get_scale() if step != 1 else torch.inf)
+        scaler.scale(torch.zeros(()))  # makes the scale
+        if not fused:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        if step == 1:
+            assert all(torch.equal(one, old) for one, old in zip(scaled, before, strict=True))
+            assert scaler.get_scale() == 512
+        else:
+            other.step()
+            torch.testing.assert_close(scaled, plain)
 
 
 class Run:

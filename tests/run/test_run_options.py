@@ -138,6 +138,15 @@ def test_permuted__targets_are_those_of_other_images_and_val_is_left_alone(
     np.testing.assert_array_equal(finished.read_predictions("val").targets, folder.read_predictions("val").targets)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("clip", [0, 1])
+def test_optimizer__is_fused_unless_that_forbids_clipping(run: Run, tmp_path: Path, precision: str, clip: int) -> None:
+    words = (f"trainer.precision={precision}", f"trainer.gradient_clip={clip}", "optimizer=adamw", *SMALL)
+    folder = run(tmp_path / "run", *words, "trainer.max_epochs=1")
+    state = torch.load(folder.last, weights_only=True)["optimizer_states"][0]
+    assert all(bool(group["fused"]) is not (precision == "bf16" and clip) for group in state["param_groups"])
+
+
 def test_on_error_skip__counts_each_broken_image_once(run: Run, coco_folder: Path, tmp_path: Path) -> None:
     images = json.loads((coco_folder / "annotations/instances_train2017.json").read_text())["images"]
     for image in images[:40]:  # some of them in the holdout, where rows are numbered from 0 again
