@@ -1,10 +1,10 @@
 """JPEGs decoded within a box: OpenCV's pixels, or a word that OpenCV is to do it."""
 
-import io
 import multiprocessing
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,9 +20,9 @@ from src.data import box_decoder as module
 from src.data import images
 from src.data.augment import train_recipe
 from src.data.box_decoder import Box, box_decoder, decode_box
-from src.data.header import Header, read_header
 from src.data.images import decode, decode_part
 from src.data.views import random_views
+from tests.data.jpegs import header_of, noisy_jpeg
 
 pytestmark = pytest.mark.skipif(box_decoder() is None, reason="nvImageCodec (extra crops) is not installed")
 
@@ -36,20 +36,7 @@ KINDS: dict[str, dict[str, int]] = {
 }
 
 
-def jpeg(mode: str = "RGB", **options: object) -> bytes:
-    rng = np.random.default_rng(3)
-    channels = len(Image.new(mode, (1, 1)).getbands())
-    slope = np.linspace(0, 200, HEIGHT)[:, None, None]
-    pixels = (slope + rng.integers(0, 56, (HEIGHT, WIDTH, channels))).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels.squeeze(), mode).save(stream, "JPEG", **options)
-    return stream.getvalue()
-
-
-def header_of(data: bytes) -> Header:
-    header = read_header(io.BytesIO(data))
-    assert header is not None
-    return header
+jpeg = partial(noisy_jpeg, WIDTH, HEIGHT)
 
 
 def cut(data: bytes, box: Box) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """JPEGs cut below a row: the same pixels, nothing said, and no cut where it would not be right."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +13,14 @@ from PIL import Image
 
 from src.data import images
 from src.data.errors import ImageError
-from src.data.header import Header, read_header
 from src.data.images import check, decode
 from src.data.top_rows import cut_below
+from tests.data.jpegs import header_of, noisy_jpeg
 
 WIDTH, HEIGHT = 70, 150
 
 
-def jpeg(mode: str = "RGB", *, height: int = HEIGHT, **options: object) -> bytes:
-    """Noise over a slope: neighbouring blocks differ in every channel."""
-    random = np.random.default_rng(3)
-    channels = len(Image.new(mode, (1, 1)).getbands())
-    slope = np.linspace(0, 200, height)[:, None, None]
-    pixels = (slope + random.integers(0, 56, (height, WIDTH, channels))).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels.squeeze(), mode).save(stream, "JPEG", **options)
-    return stream.getvalue()
-
-
-def header_of(data: bytes) -> Header:
-    header = read_header(io.BytesIO(data))
-    assert header is not None
-    return header
+jpeg = partial(noisy_jpeg, WIDTH, HEIGHT)
 
 
 def pixels_of(data: bytes, *, half: bool = False) -> NDArray[np.uint8]:
@@ -107,7 +94,9 @@ def test_decode_part__of_a_damaged_header_gives_an_image_error_or_pixels(place: 
     assert len(pixels) == rows or rows == header.height
 
 
-@pytest.mark.parametrize("behind", [b"", b"\0" * 9, jpeg(height=40)], ids=["nothing", "padding", "another picture"])
+@pytest.mark.parametrize(
+    "behind", [b"", b"\0" * 9, noisy_jpeg(WIDTH, 40)], ids=["nothing", "padding", "another picture"]
+)
 def test_decode__of_a_cut_file_says_nothing(behind: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     """libjpeg writes its complaints to the process's standard error, past Python's."""
     data = jpeg(quality=98) + behind
