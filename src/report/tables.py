@@ -1,5 +1,6 @@
 """Tables for the terminal: how a run ended."""
 
+import math
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -53,10 +54,15 @@ def metrics_table(metrics: Mapping[str, float], *, title: str, columns: int = 3)
 
 
 def _with_interval(found: tuple[float, tuple[float, float] | None] | None) -> str:
+    """Ends are rounded outwards: a score of four digits would else stand outside of an interval that it ends."""
     if found is None:
         return "-"
     value, ends = found
-    return f"{value:.4f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    return f"{value:.4f}" + (f" [{_down(ends[0]):.3f}, {-_down(-ends[1]):.3f}]" if ends else "")
+
+
+def _down(value: float) -> float:
+    return math.floor(round(value * 1000, 6)) / 1000
 
 
 def _score(value: float | None) -> str:
