@@ -1,4 +1,4 @@
-"""What training well on a CPU takes: knowing which cores are free, and a malloc that keeps freed memory."""
+"""What a process has to know of itself: its rank, which cores are free, and how to make malloc keep freed memory."""
 
 import ctypes
 import gc
@@ -9,6 +9,11 @@ import time
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def is_first_process() -> bool:
+    """Whether this is the one of several training processes (DDP) that writes; torchrun and Lightning number them."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def idle_cores(seconds: float = 0.2, stat: Path = Path("/proc/stat")) -> int | None:

@@ -19,6 +19,7 @@ from src.config.names import CONF_DIR
 from src.config.refuse import refuse
 from src.config.schema.errors import Interrupted, UserError
 from src.config.store import register
+from src.process import is_first_process
 
 Task = Callable[[DictConfig], Any]
 
@@ -64,7 +65,8 @@ def run_command(
         refuse(problems(config_name, overrides, multirun=arguments.multirun))
         raise
     except Interrupted as signal:
-        sys.exit(signal.exit_code)
+        # Lightning takes another process's code for its failure, and kills the first while it still writes.
+        sys.exit(signal.exit_code if is_first_process() else 0)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)

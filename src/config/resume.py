@@ -8,6 +8,7 @@ from typing import Any
 
 from src.config.refuse import refuse
 from src.config.schema.errors import ConfigError, UserError
+from src.process import is_first_process
 
 MAY_CHANGE = ("trainer.max_epochs", "trainer.num_threads", "trainer.val_curve", "callbacks.progress",
               "callbacks.checkpoint_steps", "data.num_workers", "data.eval_batch_size", "data.shard_cache_gb",
@@ -29,7 +30,7 @@ def continued(arguments: Sequence[str]) -> list[str]:
         UserError: not a run, already finished, or an override that would make it another run.
     """
     given = [text for text in arguments if text.startswith("resume=") and text != "resume=null"]
-    if not given:
+    if not given or any(text.startswith("hydra.run.dir=") for text in arguments):  # DDP hands on what is below
         return list(arguments)
     from omegaconf import OmegaConf
 
@@ -45,8 +46,9 @@ def continued(arguments: Sequence[str]) -> list[str]:
     flags = [text for text in arguments if text.startswith("-")]
     _refuse_other_changes(run, changes)
     _refuse_finished(run, changes)
-    with holding(run):  # the run itself takes it again, after torch
-        pass
+    if is_first_process():
+        with holding(run):  # the run itself takes it again, after torch
+            pass
     earlier = [str(text) for text in OmegaConf.load(run / "overrides.yaml")]
     changed = {text.partition("=")[0] for text in changes}
     kept = [text for text in earlier if text.partition("=")[0] not in changed]

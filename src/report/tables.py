@@ -58,7 +58,7 @@ def _with_interval(found: tuple[float, tuple[float, float] | None] | None) -> st
     if found is None:
         return "-"
     value, ends = found
-    return f"{value:.4f}" + (f" [{_down(ends[0]):.3f}, {-_down(-ends[1]):.3f}]" if ends else "")
+    return f"{value:.4f}" + (f" [{_down(ends[0]):.3f}, {-_down(-ends[1]) + 0.0:.3f}]" if ends else "")
 
 
 def _down(value: float) -> float:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from src.config.schema.errors import Interrupted, Pruned, UserError
 from src.config.schema.root import Job, TrainConfig
 from src.config.schema.variants import to_plain
 from src.data.datamodule import MultiLabelDataModule
-from src.process import keep_freed_memory
+from src.process import is_first_process, keep_freed_memory
 from src.report.tables import console
 from src.run.assembly import build_data, build_task, resolve
 from src.run.banner import COCO_CLASSES, banner
@@ -74,7 +73,7 @@ def train(job: Job, *, on_epoch: OnEpoch | None = None) -> float:
 def _train(job: Job, folder: RunFolder, on_epoch: OnEpoch | None) -> float:
     config = job.config
     hardware, data, task, batch_reason = _prepare(config)
-    if _is_first_process():
+    if is_first_process():
         _open(folder, job, hardware, data)
         console().print(banner(config, data, task, hardware, folder.path, batch_reason, resumed=job.resumed))
     started = time.perf_counter()
@@ -199,13 +198,8 @@ def _announcer(
     return announce
 
 
-def _is_first_process() -> bool:
-    """Under DDP every process runs this module; one of them writes."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-
-
 def _held(folder: RunFolder) -> AbstractContextManager[None]:
-    if not _is_first_process():
+    if not is_first_process():
         return nullcontext()
     folder.path.mkdir(parents=True, exist_ok=True)
     return holding(folder.path)
@@ -213,7 +207,7 @@ def _held(folder: RunFolder) -> AbstractContextManager[None]:
 
 def _refuse_taken(folder: RunFolder, job: Job) -> None:
     """A folder that holds another run is never overwritten."""
-    if _is_first_process() and not job.resumed and (folder.path / "config.yaml").exists():
+    if is_first_process() and not job.resumed and (folder.path / "config.yaml").exists():
         raise UserError(f"{folder.path}: already holds a run; resume={folder.path} continues it")
 
 
@@ -233,6 +227,8 @@ def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataM
 def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, started: float) -> None:
     content: dict[str, Any] = {"name": config.name, "status": "failed", "error": f"{type(error).__name__}: {error}"}
     stopped = isinstance(error, Interrupted | KeyboardInterrupt | SystemExit)
+    if stopped and not is_first_process():  # told to all, noted once
+        return
     if stopped:
         content |= {"status": "interrupted", "error": ""}
     if isinstance(error, Pruned):

@@ -16,6 +16,8 @@ def cells(table: Any) -> list[list[str]]:
 def test_closing_table__missing_scores_are_a_dash() -> None:
     table = closing_table({"val": {"map": (0.5, None), "f1_micro": (0.25, (0.2, 0.3))}}, title="x")
     assert cells(table) == [["val"], ["0.5000"], ["0.2500 [0.200, 0.300]"], ["-"]]
+    nothing = closing_table({"val": {"map": (0.0, (0.0, 0.0))}}, title="x")
+    assert cells(nothing)[1] == ["0.0000 [0.000, 0.000]"]
 
 
 @given(value=st.floats(0, 1), below=st.floats(0, 1), above=st.floats(0, 1))

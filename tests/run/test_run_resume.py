@@ -111,3 +111,26 @@ def test_resume__a_signal_to_the_whole_group_saves_and_continues_bit_equal(
     again = run(f"resume={folder}")
     assert again.returncode == 2
     assert "that run is finished" in again.stderr
+
+
+@pytest.mark.slow
+def test_resume__of_two_processes_one_is_told_and_both_stop_and_go_on(tmp_path: Path, cache_dir: Path) -> None:
+    """As a batch system tells the process that it started; the other one is in another step by then."""
+    folder = tmp_path / "run"
+    options = ("trainer.devices=2", "data.batch_size=4", f"cache_dir={cache_dir}", f"hydra.run.dir={folder}")
+    process = subprocess.Popen(
+        command(*COMMON, *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    last = folder / "checkpoints/last.ckpt"
+    while not last.is_file() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=200)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert output.count(f"resume={folder}") == 1
+    assert '"status": "interrupted"' in (folder / "summary.json").read_text()
+    done = run(f"resume={folder}")
+    assert done.returncode == 0, done.stderr
+    assert '"status": "finished"' in (folder / "summary.json").read_text()
+    epochs = [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
+    assert epochs == ["0", "1", "2"]
