@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -12,7 +12,10 @@ from src.config.schema.errors import UserError
 
 _FILE = ".training"
 PATIENCE = 8.0
-"""Seconds. Loader processes inherit the lock; those of a trainer that was killed notice within five that it is gone."""
+"""Seconds. Loader processes inherit the lock; those of a trainer that was killed notice within five that it is gone,
+and the trainer itself takes seconds to give its memory back."""
+_AT_ONCE = 0.5
+"""Seconds that nobody is told of."""
 
 
 class RunHeldError(UserError):
@@ -20,22 +23,27 @@ class RunHeldError(UserError):
 
 
 @contextmanager
-def holding(run: Path, *, patience: float = PATIENCE) -> Iterator[None]:
+def holding(run: Path, *, patience: float = PATIENCE, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Be the one process that trains the run in this folder; a process that dies gives it back.
 
     Args:
         run: its folder, which exists.
-        patience: seconds to wait for loader processes that a killed trainer has left.
+        patience: seconds to wait for a killed trainer and its loader processes to be gone.
+        on_wait: told once, in a sentence, where there is something to wait for.
 
     Raises:
         RunHeldError: another process trains it.
     """
     path = run / _FILE
-    deadline = time.monotonic() + patience
+    start = time.monotonic()
     while not (file := _locked(path)):
-        if time.monotonic() > deadline or _is_alive(_process(path)):
+        waited = time.monotonic() - start
+        if waited > patience:
             raise RunHeldError(f"{run}: {_words(path)} is training this run; wait for its end, or stop it first")
-        time.sleep(0.2)
+        if on_wait and waited > _AT_ONCE:
+            on_wait(f"{run} is held by {_words(path)}; waiting {patience:.0f} s in case that is ending")
+            on_wait = None
+        time.sleep(0.1)
     with file:
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -85,26 +93,8 @@ def _lies_at(path: Path, file: IO[str]) -> bool:
         return False
 
 
-def _process(path: Path) -> int | None:
-    """Number that the holder wrote; None where it has not done so yet."""
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _is_alive(process: int | None) -> bool:
-    if process is None:
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
-
-
 def _words(path: Path) -> str:
-    process = _process(path)
-    return "another process" if process is None else f"process {process}"
+    try:
+        return f"process {int(path.read_text())}"
+    except (OSError, ValueError):  # not written yet, or removed just now
+        return "another process"

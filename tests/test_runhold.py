@@ -43,13 +43,12 @@ def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     child.communicate()
 
 
-def test_holding__another_process_is_named_and_nothing_waited_for(
-    tmp_path: Path, other: "subprocess.Popen[str]"
-) -> None:
-    start = time.monotonic()
-    with pytest.raises(RunHeldError, match=f"process {other.pid} is training this run"), holding(tmp_path):
+def test_holding__another_process_is_named(tmp_path: Path, other: "subprocess.Popen[str]") -> None:
+    told: list[str] = []
+    refused = pytest.raises(RunHeldError, match=f"process {other.pid} is training this run")
+    with refused, holding(tmp_path, patience=1.5, on_wait=told.append):
         pass
-    assert time.monotonic() - start < 4
+    assert told == [f"{tmp_path} is held by process {other.pid}; waiting 2 s in case that is ending"]
     assert held_by(tmp_path) == f"process {other.pid}"
 
 

@@ -35,19 +35,19 @@ def continued(arguments: Sequence[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     from src.runfolder import find_run  # needs numpy, which a typo need not wait for
-    from src.runhold import holding
+    from src.runhold import holding  # locks as Unix has them
 
     output_dir = next((text.partition("=")[2] for text in arguments if text.startswith("output_dir=")), "outputs")
     name = given[-1].partition("=")[2]
-    run = _latest(output_dir) if name == "latest" else find_run(name, output_dir=output_dir)
+    run = find_run(name, output_dir=output_dir)
     if {"-m", "--multirun"} & set(arguments):
         raise ConfigError(f"resume={run}: one run at a time; leave out -m")
     changes = [text for text in arguments if text not in given and not text.startswith(("-", "output_dir="))]
     flags = [text for text in arguments if text.startswith("-")]
     _refuse_other_changes(run, changes)
-    _refuse_finished(run, changes)
+    _refuse_finished(run, changes, output_dir)
     if is_first_process():
-        with holding(run):  # the run itself takes it again, after torch
+        with holding(run, on_wait=_tell):  # the run itself takes it again, after torch
             pass
     earlier = [str(text) for text in OmegaConf.load(run / "overrides.yaml")]
     changed = {text.partition("=")[0] for text in changes}
@@ -56,14 +56,8 @@ def continued(arguments: Sequence[str]) -> list[str]:
     return [*flags, *kept, *changes, f"resume='{quoted}'", f"hydra.run.dir='{quoted}'"]
 
 
-def _latest(output_dir: str) -> Path:
-    """The newest run that nobody trains and that is not finished; where there is none, the newest."""
-    from src.runfolder import find_run, find_runs_by_age
-    from src.runhold import held_by
-
-    runs = find_runs_by_age(output_dir)
-    open_runs = [run for run in runs if _status(run) != "finished" and not held_by(run)]
-    return open_runs[-1] if open_runs else find_run("latest", output_dir=output_dir)
+def _tell(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
 
 
 def _refuse_other_changes(run: Path, changes: Sequence[str]) -> None:
@@ -74,6 +68,7 @@ def _refuse_other_changes(run: Path, changes: Sequence[str]) -> None:
     refused = [text for text in new if not text.lstrip("+").startswith(MAY_CHANGE)]
     if refused:
         allowed = ", ".join(f"{name}*" if name.endswith(".") else name.rstrip("=") for name in MAY_CHANGE)
+        allowed = allowed.replace("max_epochs", "max_epochs (constant and plateau schedules)")
         raise ConfigError(f"resume={run}: {' '.join(refused)} would make it another run; may change: {allowed}")
     scheduled = "pct_start" in config.scheduler or "final_ratio" in config.scheduler
     if scheduled and any(text.startswith("trainer.max_epochs=") for text in changes):
@@ -88,10 +83,15 @@ def _is_as_it_was(config: Any, override: str) -> bool:
     return str(OmegaConf.select(config, key.lstrip("+"))).lower() == value.strip("'\"").lower()
 
 
-def _refuse_finished(run: Path, changes: Sequence[str]) -> None:
+def _refuse_finished(run: Path, changes: Sequence[str], output_dir: str) -> None:
+    from src.runfolder import find_runs_by_age
+
     extended = any(text.startswith("trainer.max_epochs=") for text in changes)
-    if _status(run) == "finished" and not extended:
-        raise ConfigError(f"resume={run}: that run is finished; python -m src.evaluate run={run} scores it")
+    if _status(run) != "finished" or extended:
+        return
+    others = [other for other in find_runs_by_age(output_dir) if _status(other) != "finished"]
+    hint = f"; the newest that is not: resume={others[-1]}" if others else ""
+    raise ConfigError(f"resume={run}: that run is finished; python -m src.evaluate run={run} scores it{hint}")
 
 
 def _status(run: Path) -> str:

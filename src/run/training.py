@@ -202,7 +202,7 @@ def _held(folder: RunFolder) -> AbstractContextManager[None]:
     if not is_first_process():
         return nullcontext()
     folder.path.mkdir(parents=True, exist_ok=True)
-    return holding(folder.path)
+    return holding(folder.path, on_wait=console().print)
 
 
 def _refuse_taken(folder: RunFolder, job: Job) -> None:

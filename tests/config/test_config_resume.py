@@ -53,21 +53,18 @@ def make_run(folder: Path, *, status: str | None, age: float) -> Path:
     return folder
 
 
-def test_continued__latest_is_the_newest_that_can_go_on(tmp_path: Path) -> None:
-    make_run(tmp_path / "a" / "old", status=None, age=40)
+def test_continued__latest_is_the_newest_whatever_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is being trained or finished does not silently become another one."""
     interrupted = make_run(tmp_path / "a" / "interrupted", status="interrupted", age=30)
-    make_run(tmp_path / "b" / "finished", status="finished", age=20)
-    running = make_run(tmp_path / "b" / "running", status=None, age=10)
+    newest = make_run(tmp_path / "b" / "newest", status=None, age=10)
     words = ["resume=latest", f"output_dir={tmp_path}"]
-    with holding(running):
-        assert f"resume='{interrupted}'" in continued(words)
-    assert f"resume='{running}'" in continued(words)
-
-
-def test_continued__where_all_are_finished_the_newest_is_named(tmp_path: Path) -> None:
-    make_run(tmp_path / "one", status="finished", age=9)
-    newest = make_run(tmp_path / "two", status="finished", age=1)
-    with pytest.raises(ConfigError, match=f"resume={newest}: that run is finished"):
-        continued(["resume=latest", f"output_dir={tmp_path}"])
+    assert f"resume='{newest}'" in continued(words)
+    with holding(newest), pytest.raises(RunHeldError, match=f"{newest}: process {os.getpid()} is training"):
+        continued(words)
+    (newest / "summary.json").write_text('{"status": "finished"}')
+    with pytest.raises(
+        ConfigError, match=f"{newest}: that run is finished; .*; the newest that is not: resume={interrupted}"
+    ):
+        continued(words)
     with pytest.raises(RunFolderError, match="latest: no run under"):
         continued(["resume=latest", f"output_dir={tmp_path / 'none'}"])
