@@ -87,6 +87,12 @@ class RunFolder:
     def _why_missing(self) -> str:
         if holder := held_by(self.path):
             return f"{holder} is training this run, and writes it at the end"
+        try:
+            error = json.loads((self.path / "summary.json").read_text()).get("error")
+        except (OSError, json.JSONDecodeError):
+            error = None
+        if error:
+            return f"the run failed ({error}): python -m src.train resume={self.path} goes on once that is mended"
         return f"the run did not get that far: python -m src.train resume={self.path} goes on with it"
 
     def read_records(self) -> list[Record]:
@@ -151,6 +157,8 @@ def find_run(name: str, *, output_dir: str) -> Path:
         return runs[-1]
     folder = Path(name)
     if not (folder / "config.yaml").is_file():
+        if not folder.exists():
+            raise RunFolderError(f"{folder}: no such folder; give a run from {output_dir}/, or latest")
         below = find_runs_by_age(folder)
         way_out = f"the newest below it is {below[-1]}" if below else f"give one from {output_dir}/, or latest"
         raise RunFolderError(f"{folder}: not a run folder (no config.yaml); {way_out}")

@@ -35,6 +35,11 @@ class ConstantBaselines:
     best_f1_macro: float
     prior_map: float
 
+    @property
+    def most_frequent(self) -> str:
+        """The best constant answer in words."""
+        return "most frequent class" if self.best_k == 1 else f"{self.best_k} most frequent classes"
+
 
 @dataclass(frozen=True, slots=True)
 class ImbalanceSummary:

@@ -127,6 +127,19 @@ def judge(
     )
 
 
+def constant_notes(judged: Judgement) -> list[str]:
+    """A line where the scores cannot be told from those of an answer that does not look at the image."""
+    intervals, constant = judged.intervals, judged.baselines
+    micro = intervals["f1_micro_tuned"]
+    if intervals["map"].low > constant.prior_map or micro.low > constant.best_f1_micro:
+        return []
+    return [
+        f"no better than naming the {constant.most_frequent} whatever the image: micro-F1 "
+        f"{micro.value:.3f} [{micro.low:.3f}, {micro.high:.3f}] against {constant.best_f1_micro:.3f}; "
+        "nothing is learnt yet, and thresholds fitted to these scores say nothing"
+    ]
+
+
 def _metrics(
     scores_NC: NDArray[np.floating],
     targets_NC: NDArray[Any],

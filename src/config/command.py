@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from src.config.check import composed, problems
 from src.config.help import help_text
 from src.config.names import CONF_DIR
-from src.config.refuse import refuse
+from src.config.refuse import refuse, refuse_for
 from src.config.schema.errors import Interrupted, UserError
 from src.config.store import register
 from src.process import is_first_process
@@ -59,7 +59,7 @@ def run_command(
     try:
         hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(_noting(task, sweeps))()
     except UserError as error:
-        refuse([str(error)])
+        refuse_for(error)
     except (HydraException, OmegaConfBaseException):
         # A file in conf/ that Hydra does not take although the quick check did.
         refuse(problems(config_name, overrides, multirun=arguments.multirun))
@@ -84,7 +84,7 @@ def _noting(task: Task, sweeps: list[str]) -> Task:
             return task(config)
         except UserError as error:
             # Here, before Hydra adds lines of its own; in a sweep it notes the failed job and goes on with the next.
-            return refuse([str(error)])
+            return refuse_for(error)
 
     return noted
 

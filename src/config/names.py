@@ -14,6 +14,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 CONF_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Inside the package in a wheel, beside it in a checkout."""
 
+SEVERAL = 3
+"""Keys that a hint names at most."""
 _TYPES = {"Float": "a number", "Integer": "a whole number", "bool": "true or false", "String": "a text"}
 
 
@@ -110,14 +112,21 @@ def key_hint(key: str, known: Sequence[str]) -> str:
     elsewhere = _other_variants(key)
     if key in elsewhere:
         return f" with this choice; it belongs to {elsewhere[key]}"
-    near = (
-        nearest(key, [*siblings, *elsewhere]) or (same_leaf[0] if same_leaf else None) or group or nearest(key, known)
-    )
+    within = same_leaf or _with_word(leaf, known)
+    if within := [name for name in within if name in siblings] or within:
+        return f"; did you mean {' or '.join(within[:SEVERAL])}?"
+    near = nearest(key, [*siblings, *elsewhere]) or group or nearest(key, known)
     if near in elsewhere and near not in siblings:
         return f"; did you mean {near}? It belongs to {elsewhere[near]}"
     if near:
         return f"; did you mean {near}?"
     return f"; known here: {', '.join(siblings)}" if siblings else "; --help lists every key"
+
+
+def _with_word(word: str, known: Sequence[str]) -> list[str]:
+    """Keys that end with it: ``epochs`` of ``trainer.max_epochs``; none where too many do."""
+    found = sorted(name for name in known if word == name.rpartition("_")[2])
+    return found if len(found) <= SEVERAL else []
 
 
 def _other_variants(key: str) -> dict[str, str]:

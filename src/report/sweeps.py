@@ -104,6 +104,12 @@ def _notes(rows: Sequence[Mapping[str, Any]], table: pd.DataFrame, effects: pd.D
         told = zip(effects["key"], effects["share"], effects["chance"], strict=True)
         shares = ", ".join(f"{key} {share:.2f} (by chance {chance:.2f})" for key, share, chance in told)
         lines.append(f"share of the objective's variance that a key explains, {finished} finished jobs: {shares}")
+    lines += [
+        f"{row['job']} was stopped: python -m src.train resume=FOLDER/{row['job']} goes on with it; "
+        "jobs that had not begun are not in this table"
+        for row in rows
+        if row["status"] == "interrupted"
+    ]
     if command := best_command(rows):
         lines.append(f"best:  {command}")
     return lines

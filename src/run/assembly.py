@@ -15,6 +15,7 @@ from src.analysis.sampling import expected_counts
 from src.analysis.standard_error import standard_error
 from src.analysis.thresholds import DEFAULT_SHRINK, fit_thresholds
 from src.config.schema.data import AutoConfig, CocoConfig, DataConfig, SampleConfig
+from src.config.schema.errors import ConfigError
 from src.config.schema.model import ModelConfig
 from src.config.schema.root import TrainConfig
 from src.config.schema.variants import variant_name
@@ -72,6 +73,7 @@ def build_data(config: TrainConfig, hardware: Hardware, *, cache_note: str = "")
 
 def build_task(config: TrainConfig, data: MultiLabelDataModule) -> MultiLabelTask:
     """Model, loss and task for the data at hand, initialised from ``config.seed``."""
+    _require_two_values(config, data)
     torch.manual_seed(config.seed)
     counts_C = data.train_targets.sum(axis=0, dtype=np.int64)
     # Prior and weights are those of what the network is shown; the groups stay the data's, alike for every sampler.
@@ -98,6 +100,16 @@ def build_task(config: TrainConfig, data: MultiLabelDataModule) -> MultiLabelTas
         ),
         objective=config.objective,
     )
+
+
+def _require_two_values(config: TrainConfig, data: MultiLabelDataModule) -> None:
+    """Batch norm divides by the deviation of a channel, which one value has not."""
+    images, side = min(config.data.batch_size, data.images_per_epoch), config.data.image_size
+    if images == 1 and side <= getattr(config.model, "output_stride", side):
+        raise ConfigError(
+            f"one image of {side} px in a batch leaves batch norm a single value per channel; at least 2 images "
+            "(data.batch_size, data.limit), or a larger data.image_size"
+        )
 
 
 def stamp(config: TrainConfig, data: MultiLabelDataModule) -> dict[str, Any]:

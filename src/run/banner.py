@@ -10,6 +10,7 @@ from src.config.schema.data import DataConfig
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
 from src.models.figures import model_figures
+from src.process import idle_cores
 from src.run.hardware import Hardware
 from src.task import MultiLabelTask
 
@@ -24,9 +25,9 @@ def banner(
     folder: Path,
     batch_reason: str = "",
     *,
-    resumed: bool,
+    resumed: str,
 ) -> str:
-    """Data, imbalance, model, device and choice, a line each."""
+    """Data, imbalance, model, device and choice, a line each; ``resumed`` says where, or nothing."""
     summary = summarize(data.train_targets, data.class_names)
     figures = model_figures(task.model.network, config.data.image_size)
     model, loss = type(config.model).__name__.removesuffix("Config"), type(config.loss).__name__.removesuffix("Config")
@@ -43,7 +44,7 @@ def banner(
         "train": "the training images themselves (debug.overfit_images)",
     }[data.monitor_split]
     lines = {
-        "run": f"{folder}{' (resumed)' if resumed else ''}",
+        "run": f"{folder}{f' (resumed {resumed})' if resumed else ''}",
         "data": f"{source}: {counts}",
         "imbalance": f"{data.num_classes} classes, {summary.labels_mean:.2f} labels per image, most : least frequent "
         f"{summary.imbalance_ratio:.0f}:1, {summary.neg_pos:.1f} negatives per positive"
@@ -53,13 +54,26 @@ def banner(
         "model": f"{model}, {figures.parameters:,} parameters{with_coco}, {figures.leaf_modules} leaf modules, "
         f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
-        f"{type(config.scheduler).__name__.removesuffix('Config')}, {config.trainer.max_epochs} epochs, "
+        f"{type(config.scheduler).__name__.removesuffix('Config')}, {_epochs(config)}, "
         f"batch {config.data.batch_size}{f' ({batch_reason})' if batch_reason else ''}",
         "device": f"{hardware.device_name}, {hardware.precision} ({hardware.reason}), "
-        f"{hardware.num_workers} loader processes, torch {torch.__version__}",
+        f"{hardware.num_workers} loader processes, torch {torch.__version__}{_crowded(hardware) if resumed else ''}",
         "choice": f"{config.objective} on {monitor}",
     }
     return "\n".join(f"{key:<10} {value}" for key, value in lines.items() if value)
+
+
+def _crowded(hardware: Hardware) -> str:
+    """A resumed run keeps its threads for its bits; beside a busy neighbour that may take ten times as long."""
+    idle = idle_cores() if hardware.device == "cpu" else None
+    if idle is None or idle >= hardware.threads:
+        return ""
+    return f"; {idle} free just now: trainer.num_threads={idle} is faster, with other last bits"
+
+
+def _epochs(config: TrainConfig) -> str:
+    count = config.trainer.max_epochs
+    return f"{count} epoch{'s' * (count != 1)}"
 
 
 def _sampler(config: DataConfig, data: MultiLabelDataModule) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from src.analysis.calibration import Calibration
+from src.analysis.judgement import constant_notes
 from src.analysis.thresholds import MODES, Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
 from src.config.schema.data import CocoConfig, DataConfig
@@ -30,7 +31,7 @@ from src.run.assembly import build_data, restore_model
 from src.run.engines import Source, engine_device, run_engine
 from src.run.finish import evaluation_content
 from src.run.hardware import Hardware, choose
-from src.run.judging import Verdict, calibrated, constant_notes, fit, table_rows, verdict
+from src.run.judging import Verdict, calibrated, fit, table_rows, verdict
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, find_run
 
@@ -226,7 +227,7 @@ def _other_folder(wish: EvaluateConfig, config: TrainConfig, hardware: Hardware,
 
 
 def _with_loading(data: DataConfig, wish: EvaluateConfig) -> DataConfig:
-    return replace(data, eval_batch_size=wish.data.batch_size, on_error=wish.data.on_error)
+    return replace(data, eval_batch_size=wish.data.batch_size, on_error=wish.data.on_error or data.on_error)
 
 
 def _output(wish: EvaluateConfig, run: RunFolder, chosen: Input) -> Path:
@@ -280,7 +281,7 @@ def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) 
     absent, calibration = content["absent_classes"], content["calibration"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
     notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
-    notes += constant_notes(given) + _threshold_notes(given)
+    notes += constant_notes(given.judgement) + _threshold_notes(given)
     notes += _engine_notes(content["engine"])
     if calibration:
         before, after = calibration["before"], calibration["after"]

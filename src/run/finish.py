@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Group
 from rich.markup import escape
 
+from src.analysis.judgement import constant_notes
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
@@ -18,7 +19,7 @@ from src.process import release_freed_memory
 from src.report.tables import closing_table, console
 from src.run.assembly import restore_model
 from src.run.hardware import Hardware, peak_memory_mb
-from src.run.judging import Verdict, constant_notes, fit, table_rows, verdict
+from src.run.judging import Verdict, fit, table_rows, verdict
 from src.run.loggers import log_figures
 from src.run.scoring import predict
 from src.runfolder import Predictions, RunFolder, replacing
@@ -160,7 +161,7 @@ def _print(folder: RunFolder, data: MultiLabelDataModule, val: Verdict, outcome:
     lines = [
         f"{speed:.0f} training images per second, {outcome.train_seconds:.0f} s of training",
         *([f"{len(outcome.skipped)} broken images skipped, named in skipped_images.txt"] if outcome.skipped else []),
-        *constant_notes(val),
+        *constant_notes(val.judgement),
         f"written to {folder.path}",
         *([f"open   {page}"] if page else []),
         f"next:  {evaluate}",

@@ -49,7 +49,9 @@ def choose(*, device: str, precision: str, num_threads: int, num_workers: int) -
     automatic = min(8, cores) if chosen == "cuda" else min(1, cores - 1)
     return Hardware(
         device=chosen,
-        device_name=torch.cuda.get_device_name() if chosen == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        device_name=torch.cuda.get_device_name()
+        if chosen == "cuda"
+        else f"CPU, {(count := torch.get_num_threads())} thread{'s' * (count > 1)}",
         precision=plugin,
         reason=reason,
         threads=torch.get_num_threads(),

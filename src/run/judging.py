@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.analysis.calibration import Calibration, brier, classwise_ece, ece, fit_platt, fit_temperature
 from src.analysis.imbalance import groups
-from src.analysis.judgement import Judgement, judge
+from src.analysis.judgement import Judgement, constant_notes, judge
 from src.analysis.threshold_search import Objective
 from src.analysis.thresholds import Thresholds, fit_thresholds, optimism
 from src.config.schema.thresholds import ThresholdsConfig
@@ -46,7 +46,7 @@ class Verdict:
             "constant_baselines": judged["baselines"],
             "per_class": judged["per_class"],
             "reliability": judged["reliability"],
-            "notes": constant_notes(self),
+            "notes": constant_notes(self.judgement),
         }
 
 
@@ -116,25 +116,12 @@ def table_rows(given: Verdict, *, split: str) -> dict[str, TableRow]:
     if not given.fitted_here:
         claimed = {key: (given.optimism[f"{key}_fit_here"], None) for key in ("f1_micro", "f1_macro")}
         rows[f"  had they been fitted on {split} (optimistic)"] = claimed
-    rows[f"always the {constant.best_k} most frequent"] = {
+    rows[f"always the {constant.most_frequent.removesuffix(' classes')}"] = {
         "map": (constant.prior_map, None),
         "f1_micro": (constant.best_f1_micro, None),
         "f1_macro": (constant.best_f1_macro, None),
     }
     return rows
-
-
-def constant_notes(given: Verdict) -> list[str]:
-    """A line where the scores cannot be told from those of an answer that does not look at the image."""
-    metrics, intervals, constant = given.metrics, given.judgement.intervals, given.judgement.baselines
-    micro = intervals["f1_micro_tuned"]
-    if intervals["map"].low > constant.prior_map or micro.low > constant.best_f1_micro:
-        return []
-    return [
-        f"no better than naming the {constant.best_k} most frequent classes whatever the image: micro-F1 "
-        f"{metrics['f1_micro_tuned']:.3f} [{micro.low:.3f}, {micro.high:.3f}] against {constant.best_f1_micro:.3f}; "
-        "nothing is learnt yet, and thresholds fitted to these scores say nothing"
-    ]
 
 
 def calibrated(kind: str, fitting: Predictions, scored: Predictions) -> tuple[Calibration, dict[str, Any]]:

@@ -94,7 +94,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         started = time.perf_counter()
         folder = None if data.shards and split == "train" else images
         index = indexes[split] = load_index(annotations, image_dir=folder, cache_dir=cache_dir, reader=data.reader)
-        rows.append(_row(f"index of {split}", len(index), annotations.stat().st_size, started, str(annotations)))
+        all_of_it = "; all of it, data.limit is for training alone" if data.limit and split == "train" else ""
+        note = f"{annotations}{all_of_it}"
+        rows.append(_row(f"index of {split}", len(index), annotations.stat().st_size, started, note))
     if data.shards:
         started = time.perf_counter()
         tars = _open_shards(data, cache_dir)

@@ -75,7 +75,7 @@ def _train(job: Job, folder: RunFolder, on_epoch: OnEpoch | None) -> float:
     hardware, data, task, batch_reason = _prepare(config)
     if is_first_process():
         _open(folder, job, hardware, data)
-        console().print(banner(config, data, task, hardware, folder.path, batch_reason, resumed=job.resumed))
+        console().print(banner(config, data, task, hardware, folder.path, batch_reason, resumed=_resumed(job, folder)))
     started = time.perf_counter()
     try:
         loggers = build_loggers(config.logger, folder.path, name=config.name)
@@ -211,6 +211,16 @@ def _refuse_taken(folder: RunFolder, job: Job) -> None:
         raise UserError(f"{folder.path}: already holds a run; resume={folder.path} continues it")
 
 
+def _resumed(job: Job, folder: RunFolder) -> str:
+    """Where a resumed run goes on; empty for a new one."""
+    if not job.resumed:
+        return ""
+    if not folder.last.is_file():
+        return "from the start: nothing was saved"
+    epoch, batches = progress(load_checkpoint(folder.last))
+    return f"in epoch {epoch + 1} after {batches} batches" if batches else f"after {epoch} epoch{'s' * (epoch != 1)}"
+
+
 def _open(folder: RunFolder, job: Job, hardware: Hardware, data: MultiLabelDataModule) -> None:
     """Write what the run is before it starts."""
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -236,8 +246,8 @@ def _note_end(folder: RunFolder, error: BaseException, config: TrainConfig, star
     folder.write_json("summary.json", {**content, "seconds": round(time.perf_counter() - started, 2)})
     if stopped:
         console().print(f"interrupted; go on with   python -m src.train resume={folder.path}")
-    elif content["status"] == "failed" and isinstance(error, UserError) and folder.last.is_file():
-        console().print(f"once that is mended, go on with   python -m src.train resume={folder.path}")
+    elif content["status"] == "failed" and folder.last.is_file():
+        error.add_note(f"once that is mended, go on with   python -m src.train resume={folder.path}")
 
 
 def _quiet_libraries() -> None:

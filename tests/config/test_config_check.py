@@ -100,6 +100,19 @@ def test_command_line__words_with_dashes_that_cannot_be(
     assert capsys.readouterr().err.splitlines() == [f"error: {line}" for line in answers]
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("epochs", "scheduler.warmup_epochs or trainer.max_epochs"),
+        ("trainer.epochs", "trainer.max_epochs"),
+        ("threads", "trainer.num_threads"),
+        ("sede", "seed"),
+    ],
+)
+def test_problems__a_key_is_found_by_its_last_word(key: str, meant: str) -> None:
+    assert problems("config", [f"{key}=3"]) == [f"{key}: no such key; did you mean {meant}?"]
+
+
 def test_problems__unknown_choice_does_not_blame_its_keys() -> None:
     assert len(problems("config", ["loss=focl", "loss.gamma=2"])) == 1
 

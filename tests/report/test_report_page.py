@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from src.analysis.bootstrap import Interval
 from src.analysis.judgement import judge
 from src.analysis.thresholds import fit_thresholds
 from src.report.page import render
@@ -156,6 +158,11 @@ def test_notes__say_where_thresholds_come_from_and_what_is_missing(report_input:
     assert NAMES[ABSENT] in found
     assert "95 % bootstrap" in found
     assert "Optimistic" in " ".join(notes(make_report(fitted_here=True)))
+    assert not any("nothing is learnt yet" in note for note in notes(report_input))
+    given = report_input.judgement
+    none = Interval(0.1, 0.0, 0.2)
+    unlearnt = replace(given, intervals={**given.intervals, "map": none, "f1_micro_tuned": none})
+    assert notes(make_report(judgement=unlearnt))[0].startswith("No better than naming the ")
     assert "status is interrupted" in " ".join(notes(make_report(summary={"status": "interrupted"})))
 
 

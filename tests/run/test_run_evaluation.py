@@ -215,7 +215,7 @@ def test_evaluate__broken_images_can_be_skipped(finished: RunFolder, coco_folder
 
 
 def test_evaluate__mistakes_are_named(finished_copy: RunFolder, coco_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="nowhere: not a run folder"):
+    with pytest.raises(RunFolderError, match="nowhere: no such folder"):
         evaluate(wish(str(tmp_path / "nowhere")))
     with pytest.raises(ConfigError, match=r"split=holdout: that is a part of the run's own train"):
         evaluate(wish(finished_copy, split="holdout", data={"root": str(coco_folder)}))

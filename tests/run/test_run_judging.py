@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from src.analysis.judgement import constant_notes
 from src.config.schema.thresholds import ThresholdsConfig
-from src.run.judging import Verdict, constant_notes, fit, verdict
+from src.run.judging import Verdict, fit, verdict
 from src.runfolder import Predictions
 
 IMAGES, CLASSES = 400, 6
@@ -25,7 +26,7 @@ def judged(signal: float) -> Verdict:
 
 def test_constant_notes__scores_that_do_not_look_at_the_image_are_called_that() -> None:
     given = judged(signal=0.0)
-    (note,) = constant_notes(given)
+    (note,) = constant_notes(given.judgement)
     constant = given.judgement.baselines
     assert f"no better than naming the {constant.best_k} most frequent classes" in note
     assert f"{given.metrics['f1_micro_tuned']:.3f} [" in note
@@ -35,4 +36,4 @@ def test_constant_notes__scores_that_do_not_look_at_the_image_are_called_that() 
 
 @pytest.mark.parametrize("signal", [2.0, 6.0])
 def test_constant_notes__nothing_of_scores_that_do(signal: float) -> None:
-    assert constant_notes(judged(signal)) == []
+    assert constant_notes(judged(signal).judgement) == []

@@ -11,9 +11,10 @@ import torch
 from rich.console import Console
 
 from src.config.resume import continued
+from src.config.schema.errors import ConfigError
 from src.run.assembly import build_data, build_task
 from src.run.hardware import choose
-from src.runfolder import RunFolder
+from src.runfolder import RunFolder, RunFolderError
 from tests.conftest import Compose
 from tests.run.conftest import SHORT, Run
 
@@ -162,9 +163,7 @@ def test_on_error_skip__counts_each_broken_image_once(run: Run, coco_folder: Pat
     assert broken.isdisjoint(folder.read_predictions("holdout").image_ids.tolist())
 
 
-def test_on_error_raise__names_the_broken_image_and_loses_nothing(
-    run: Run, coco_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_on_error_raise__names_the_broken_image_and_loses_nothing(run: Run, coco_folder: Path, tmp_path: Path) -> None:
     from src.data.errors import ImageError
 
     image = json.loads((coco_folder / "annotations/instances_val2017.json").read_text())["images"][0]
@@ -172,14 +171,36 @@ def test_on_error_raise__names_the_broken_image_and_loses_nothing(
     broken.write_bytes(b"")
     options = ("data=coco2017", f"data.root={coco_folder}", "data.train_images=train2017", "data.val_images=val2017")
     named = rf"{image['file_name']}.*image id {image['id']}\); data.on_error=skip leaves broken images out"
-    with pytest.raises(ImageError, match=named):
+    with pytest.raises(ImageError, match=named) as error:
         run(tmp_path / "run", *options, *SHORT)
     summary = RunFolder(tmp_path / "run").read_json("summary.json")
     assert summary["status"] == "failed"
     assert str(broken) in summary["error"]
-    assert f"go on with python -m src.train resume={tmp_path / 'run'}" in " ".join(capsys.readouterr().out.split())
+    assert error.value.__notes__ == [f"once that is mended, go on with   python -m src.train resume={tmp_path / 'run'}"]
+    with pytest.raises(RunFolderError, match=rf"thresholds.json: missing; the run failed \(ImageError: {broken}"):
+        RunFolder(tmp_path / "run").read_json("thresholds.json")
     words = continued([f"resume={tmp_path / 'run'}", "data.on_error=skip"])
     assert "data.on_error=skip" in words
+
+
+def test_batch_of_one__says_what_batch_norm_needs(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"one image of 32 px in a batch .* at least 2 images"):
+        run(tmp_path / "run", *SMALL, "data.batch_size=1")
+    assert not (tmp_path / "run").exists()
+
+
+def test_banner__of_a_resumed_run_says_where_it_goes_on(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "run", *SMALL, "trainer.max_epochs=1", "scheduler=constant", "trainer.num_threads=2")
+    assert "(resumed" not in capsys.readouterr().out
+    for idle, said in ((1, True), (2, False)):
+        monkeypatch.setattr("src.run.banner.idle_cores", lambda idle=idle: idle)
+        options = ("trainer.max_epochs=2", "scheduler=constant", "trainer.num_threads=2")
+        run(tmp_path / "run", *SMALL, *options, resumed=True)
+        shown = capsys.readouterr().out
+        assert "(resumed after " in shown
+        assert ("1 free just now: trainer.num_threads=1 is faster" in " ".join(shown.split())) is said
 
 
 def test_progress__the_epoch_line_does_not_run_into_the_bar(

@@ -94,7 +94,7 @@ def test_prior_and_weights__follow_the_sampler(smoke: Compose) -> None:
 @pytest.mark.parametrize("sampler", ["uniform", "class_aware", "repeat_factor"])
 def test_banner__one_line_where_something_is_resampled(smoke: Compose, tmp_path: Path, sampler: str) -> None:
     config, data, task, hardware = parts(smoke, f"data.sampler={sampler}", "data.repeat_threshold=0.2")
-    text = banner(config, data, task, hardware, tmp_path, resumed=False)
+    text = banner(config, data, task, hardware, tmp_path, resumed="")
     lines = [line for line in text.splitlines() if line.startswith("sampler")]
     if sampler == "uniform":
         assert lines == []

@@ -85,8 +85,8 @@ class EvaluateDataConfig:
     """Images per step."""
     num_workers: int = -1
     """Loader processes; -1 lets the run choose."""
-    on_error: str = "raise"
-    """raise | skip a broken image."""
+    on_error: str | None = None
+    """raise | skip a broken image; null takes the run's own."""
 
     def __post_init__(self) -> None:
         for name in ("annotations", "images"):
@@ -95,7 +95,8 @@ class EvaluateDataConfig:
             require(usable, f"data.{name}", value, "is relative to data.root; add data.root=DIR")
         require(self.batch_size >= 1, "data.batch_size", self.batch_size, "must be >= 1")
         require(self.num_workers >= -1, "data.num_workers", self.num_workers, "must be >= 0, or -1 for automatic")
-        require_choice("data.on_error", self.on_error, ("raise", "skip"))
+        if self.on_error is not None:
+            require_choice("data.on_error", self.on_error, ("raise", "skip"))
 
 
 @dataclass(slots=True, kw_only=True)
