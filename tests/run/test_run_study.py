@@ -197,7 +197,7 @@ def test_study__of_two_workers_one_killed_in_mid_trial_finishes_all_trials(
     assert table["status"].tolist() == ["finished"] * 3
     assert sorted(table["job"].tolist()) == [0, 1, 2]
     logs = "\n".join(path.read_text() for path in (folder / "logs").iterdir())
-    assert re.search(rf"studies/smoke/{killed} \(resumed\)", logs)
+    assert re.search(rf"studies/smoke/{killed} \(resumed ", logs)
     assert [record["epoch"] for record in RunFolder(folder / str(killed)).read_records()] == [0, 1]
     assert not list((folder / "claims").iterdir())
     overrides = yaml.safe_load((folder / str(killed) / "overrides.yaml").read_text())
