@@ -12,8 +12,9 @@ from rich.console import Console
 
 from src.config.resume import continued
 from src.config.schema.errors import ConfigError
+from src.run import banner
 from src.run.assembly import build_data, build_task
-from src.run.hardware import choose
+from src.run.hardware import Hardware, choose
 from src.runfolder import RunFolder, RunFolderError
 from tests.conftest import Compose
 from tests.run.conftest import SHORT, Run
@@ -190,17 +191,26 @@ def test_batch_of_one__says_what_batch_norm_needs(run: Run, tmp_path: Path) -> N
 
 
 def test_banner__of_a_resumed_run_says_where_it_goes_on(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path / "run", *SMALL, "trainer.max_epochs=1", "scheduler=constant", "trainer.num_threads=2")
+    run(tmp_path / "run", *SMALL, "trainer.max_epochs=1", "scheduler=constant")
     assert "(resumed" not in capsys.readouterr().out
-    for idle, said in ((1, True), (2, False)):
-        monkeypatch.setattr("src.run.banner.idle_cores", lambda idle=idle: idle)
-        options = ("trainer.max_epochs=2", "scheduler=constant", "trainer.num_threads=2")
-        run(tmp_path / "run", *SMALL, *options, resumed=True)
-        shown = capsys.readouterr().out
-        assert "(resumed after " in shown
-        assert ("1 free just now: trainer.num_threads=1 is faster" in " ".join(shown.split())) is said
+    run(tmp_path / "run", *SMALL, "trainer.max_epochs=2", "scheduler=constant", resumed=True)
+    assert "(resumed after 1 epoch)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("idle", "said"), [(1, "; 1 free just now: trainer.num_threads=1 is faster"), (2, ""), (None, "")]
+)
+def test_crowded__fewer_free_cores_than_threads_are_said(
+    monkeypatch: pytest.MonkeyPatch, idle: int | None, said: str
+) -> None:
+    monkeypatch.setattr(banner, "idle_cores", lambda: idle)
+    hardware = Hardware(
+        device="cpu", device_name="CPU", precision="32-true", reason="asked for", threads=2, num_workers=0
+    )
+    assert banner._crowded(hardware).startswith(said)
+    assert bool(banner._crowded(hardware)) is bool(said)
 
 
 def test_progress__the_epoch_line_does_not_run_into_the_bar(
