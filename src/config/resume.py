@@ -30,7 +30,8 @@ def continued(arguments: Sequence[str]) -> list[str]:
         UserError: not a run, already finished, or an override that would make it another run.
     """
     given = [text for text in arguments if text.startswith("resume=") and text != "resume=null"]
-    if not given or any(text.startswith("hydra.run.dir=") for text in arguments):  # DDP hands on what is below
+    handed_on = not is_first_process() and any(text.startswith("hydra.run.dir=") for text in arguments)
+    if not given or handed_on:  # Lightning starts the other processes with what this has made of the first one's
         return list(arguments)
     from omegaconf import OmegaConf
 

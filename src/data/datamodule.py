@@ -79,7 +79,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         self._device_side = DeviceSide(data, train=lambda: self._of("train"), store=lambda: self._prepared("train"))
         self.train_order: EpochBatchSampler | None = None
 
-    def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
+    def setup(self, stage: str | None = None) -> None:
         """Find the data, index it and split it; a second call does nothing.
 
         Raises:
@@ -177,7 +177,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
         names = [self.monitor_split, *(["val"] if self.val_curve and self.monitor_split != "val" else [])]
         return [self._eval_loader(name, self._prepared(name), persistent=True) for name in names]
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:  # noqa: ARG002
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """The batch on the device; with its pixels, where the loader brings it without."""
         return self._device_side.bring(batch, device)
 

@@ -160,7 +160,7 @@ def shared_empty(*shape: int) -> Tensor:
     """Uint8 of this shape, in a worker in shared memory, so that sending it copies nothing."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # type: ignore[no-untyped-call]  # in torch
     return torch.empty(0, dtype=torch.uint8).set_(storage).resize_(shape)
 
 

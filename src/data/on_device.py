@@ -46,7 +46,7 @@ class DeviceSide:
         if device.type != "cuda":
             return self._finished(batch, device)
         if self._stream is None:
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # in torch
         with torch.cuda.stream(self._stream):
             done = self._finished(batch, device)
         step = torch.cuda.current_stream(device)

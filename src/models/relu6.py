@@ -20,7 +20,8 @@ class _ClampInPlace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (result,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradient, result, 0, 6)  # type: ignore[no-any-return]  # untyped registry
+        passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, result, 0, 6)
+        return passed
 
 
 class ReLU6(nn.ReLU6):
@@ -37,5 +38,6 @@ class ReLU6(nn.ReLU6):
     def forward(self, x: Tensor) -> Tensor:
         """[...] to [...], in place."""
         if self.training and torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
-            return _ClampInPlace.apply(x)  # type: ignore[no-any-return]  # untyped in torch
+            clamped: Tensor = _ClampInPlace.apply(x)
+            return clamped
         return F.relu6(x, inplace=True)

@@ -68,3 +68,13 @@ def test_continued__latest_is_the_newest_whatever_its_state(tmp_path: Path, monk
         continued(words)
     with pytest.raises(RunFolderError, match="latest: no run under"):
         continued(["resume=latest", f"output_dir={tmp_path / 'none'}"])
+
+
+def test_continued__of_several_processes_the_others_are_given_what_the_first_made_of_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*continued([f"resume={run}"]), "hydra.job.name=train_ddp_process_1"]
+    with pytest.raises(RunFolderError, match="no such folder"):  # quoted for Hydra: no user types that
+        continued(words)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert continued(words) == words

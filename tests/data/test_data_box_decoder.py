@@ -24,7 +24,7 @@ from src.data.images import decode, decode_part
 from src.data.views import random_views
 from tests.data.jpegs import header_of, noisy_jpeg
 
-pytestmark = pytest.mark.skipif(box_decoder() is None, reason="nvImageCodec (extra crops) is not installed")
+pytestmark = pytest.mark.skipif(module._plugin() is None, reason="nvImageCodec (extra crops) is not installed")
 
 WIDTH, HEIGHT = 90, 70
 KINDS: dict[str, dict[str, int]] = {

@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -28,12 +28,15 @@ NAMES_SHOWN = 120
 """Classes beyond which an axis shows ranks instead of names."""
 
 
+Grid = Literal["both", "x", "y", "none"]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches; axes get their room by themselves."""
     return Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)
 
 
-def dress(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", grid: str = "both") -> None:
+def dress(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", grid: Grid = "both") -> None:
     """Calm axes: no box, light grid behind the data, small grey numbers.
 
     Args:
@@ -53,7 +56,7 @@ def dress(axes: Axes, *, title: str = "", xlabel: str = "", ylabel: str = "", gr
     axes.tick_params(which="minor", length=1.5)
     axes.set_axisbelow(True)
     if grid != "none":
-        axes.grid(True, axis=grid, color=GRID, linewidth=0.6)  # type: ignore[arg-type]
+        axes.grid(True, axis=grid, color=GRID, linewidth=0.6)
     axes.set_xlabel(xlabel, fontsize=NORMAL, color=INK)
     axes.set_ylabel(ylabel, fontsize=NORMAL, color=INK)
     if title:
