@@ -3,14 +3,14 @@
 The randomness of an augmented image is a function of (seed, epoch, row) and of nothing else: neither the worker nor the
 order in which images are asked for can change it, so a resumed run sees what the uninterrupted one would have seen.
 
-Crop, flip, brightness and contrast are drawn for a batch at once and rendered by OpenCV (``views``, ``render``), with
-the distributions of albumentations' RandomResizedCrop, HorizontalFlip and ColorJitter; what else a policy asks for is
-done by albumentations itself, on the result.
+Crop, flip, brightness and contrast are drawn for a batch at once (``views``) and done by OpenCV (``render``) and tables
+(``levels``), with the distributions of albumentations' RandomResizedCrop, HorizontalFlip and ColorJitter; what else a
+policy asks for is done by albumentations itself, on the result.
 """
 
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from src.config.schema.data import AugmentConfig
 from src.data.box_decoder import Box
 from src.data.errors import DataError
+from src.data.levels import adjust_levels
 from src.data.order import Key
 from src.data.render import render
 from src.data.views import Views, centre_boxes, plain_views, random_views, whole_boxes
@@ -55,15 +56,32 @@ class Recipe:
     exact: bool = True
 
     def paint(self, pixels: Image, views: Views | None, at: int, out: Image, *, key: Key, shown: Box) -> None:
-        """Write image ``at`` of a batch into ``out``, uint8 [image_size, image_size, 3]; the rest as ``render``."""
-        seed = None if self.seed is None else (self.seed, *key)
+        """Write image ``at`` of a batch into ``out``, uint8 [image_size, image_size, 3]; the rest as ``render``.
+
+        When all images of the batch have been painted, ``finish`` does what is left.
+        """
+        if views is not None:
+            render(pixels, views, at, out, shown=shown, exact=self.exact)
+        elif self.rest is not None:
+            self._apply(self.rest, pixels, out, key)
+
+    def finish(self, painted: Mapping[int, Image], views: Views | None, keys: Sequence[Key]) -> None:
+        """Levels of the painted images, and what albumentations does with them, in place.
+
+        Args:
+            painted: ``out`` of ``paint`` by place in the batch.
+            views: those of ``paint``.
+            keys: of the batch.
+        """
         if views is None:
-            if self.rest is not None:
-                np.copyto(out, apply(self.rest, pixels, seed=seed))
             return
-        render(pixels, views, at, out, shown=shown, exact=self.exact)
+        adjust_levels(painted, views)
         if self.rest is not None:
-            np.copyto(out, apply(self.rest, out, seed=seed))
+            for at, image in painted.items():
+                self._apply(self.rest, image, image, keys[at])
+
+    def _apply(self, rest: A.Compose, pixels: Image, out: Image, key: Key) -> None:
+        np.copyto(out, apply(rest, pixels, seed=None if self.seed is None else (self.seed, *key)))
 
     def views_alone(self, *, asked: str, instead: str) -> Callable[[Sequence[Key], NDArray[np.int64]], Views]:
         """The views, where there is nothing else to do.

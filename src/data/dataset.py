@@ -136,6 +136,7 @@ class MultiLabelDataset(SplitDataset[Frames]):
             except ImageError as error:
                 errors[i] = named(error, self._index, at)
         views = self._recipe.views(keys, sizes_B2) if self._recipe.views else None
+        painted: dict[int, NDArray[np.uint8]] = {}
         for i, at in enumerate(places):
             if i in errors:
                 continue
@@ -145,7 +146,9 @@ class MultiLabelDataset(SplitDataset[Frames]):
             except ImageError as error:
                 errors[i] = named(error, self._index, at)
                 continue
-            self._recipe.paint(pixels, views, i, images[i], key=keys[i], shown=shown)
+            painted[i] = images[i]
+            self._recipe.paint(pixels, views, i, painted[i], key=keys[i], shown=shown)
+        self._recipe.finish(painted, views, keys)
         return errors
 
     def _half_is_enough(self, box: Box | None) -> bool:

@@ -102,8 +102,10 @@ class EncodedDataset(SplitDataset[FileFrames]):
         side = self._recipe.image_size
         pixels = {i: one.pixels for i, one in enumerate(read) if one.pixels is not None}
         images = shared_empty(len(pixels), side, side, 3)
-        for out, (i, image) in zip(images.numpy(), pixels.items(), strict=True):
-            self._recipe.paint(image, views, i, out, key=keys[i], shown=(0, 0, *read[i].size))
+        painted = dict(zip(pixels, images.numpy(), strict=True))
+        for i, out in painted.items():
+            self._recipe.paint(pixels[i], views, i, out, key=keys[i], shown=(0, 0, *read[i].size))
+        self._recipe.finish(painted, views, keys)
         return images
 
 

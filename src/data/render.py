@@ -1,4 +1,4 @@
-"""From pixels and a view to the network's input, by OpenCV, without a copy more than needed.
+"""From pixels and a view's box and flip to the network's input, by OpenCV, without a copy more than needed.
 
 Unless it is to be exact, a view is halved by averaging 2 x 2 pixels as often as that leaves enough of it; the rest is
 bilinear. Shrinking by up to two, bilinear still looks at every pixel, so little is lost against averaging over areas
@@ -8,7 +8,6 @@ shrinks by more than two in one direction alone passes pixels over, a third of t
 
 import cv2
 import numpy as np
-import stringzilla
 from numpy.typing import NDArray
 
 from src.data.box_decoder import Box
@@ -16,13 +15,9 @@ from src.data.views import Views
 
 Image = NDArray[np.uint8]
 
-_GREY = np.array([0.299, 0.587, 0.114])
-"""ITU-R BT.601, as OpenCV's and torchvision's grey."""
-_LEVELS = np.arange(256, dtype=np.float32)
-
 
 def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, shown: Box, exact: bool) -> None:
-    """Write view ``at`` of an image into ``out_SSC``.
+    """Write view ``at`` of an image into ``out_SSC``; its levels are ``adjust_levels``'s.
 
     Args:
         pixels_HWC: RGB, the image at any scale, its aspect kept or not, whole or as much as the view needs.
@@ -48,12 +43,6 @@ def render(pixels_HWC: Image, views: Views, at: int, out_SSC: Image, *, shown: B
         cv2.flip(crop, 1, dst=out_SSC)
     else:
         np.copyto(out_SSC, crop)
-    adjust(
-        out_SSC,
-        brightness=float(views.brightness_B[at]),
-        contrast=float(views.contrast_B[at]),
-        contrast_first=bool(views.contrast_first_B[at]),
-    )
 
 
 def _halved(pixels_HWC: Image) -> Image:
@@ -72,39 +61,3 @@ def scaled_box(box: Box, shown: Box, scaled: tuple[int, int]) -> Box:
     x_scale, y_scale = scaled[0] / size[0], scaled[1] / size[1]
     left, top = min(round(left * x_scale), scaled[0] - 1), min(round(top * y_scale), scaled[1] - 1)
     return left, top, max(round(right * x_scale), left + 1), max(round(bottom * y_scale), top + 1)
-
-
-def adjust(image_HWC: Image, *, brightness: float, contrast: float, contrast_first: bool) -> None:
-    """Brightness and contrast in place, as torchvision and albumentations define them.
-
-        brightness: v -> b v;   contrast: v -> c v + (1 - c) m,   m the mean grey of the image as it then is,
-
-    both cut to 0..255 and without their fraction. Each is a table of 256 levels; the two are one table where the mean
-    is needed before the change of brightness.
-    """
-    if brightness != 1 and not (contrast_first and contrast != 1):
-        _translate(image_HWC, _table(brightness, 0.0))
-    if contrast != 1:
-        table = _table(contrast, (1 - contrast) * mean_grey(image_HWC))
-        both = contrast_first and brightness != 1
-        _translate(image_HWC, _table(brightness, 0.0)[table] if both else table)
-
-
-def mean_grey(image_HWC: Image) -> float:
-    """Mean grey of an RGB image, 0..255."""
-    return float(_GREY @ np.array(cv2.mean(image_HWC)[:3]))
-
-
-def _table(factor: float, offset: float) -> Image:
-    """What becomes of each of the 256 levels, uint8 [256]; a mean of levels and an offset in 0..255 is one itself."""
-    values = _LEVELS * np.float32(factor)
-    if offset:
-        values += np.float32(offset)
-    if factor > 1:
-        np.minimum(np.maximum(values, 0, out=values), 255, out=values)
-    return values.astype(np.uint8)
-
-
-def _translate(image_HWC: Image, table: Image) -> None:
-    """Replace every value by its level, in place; in a third of the time of ``cv2.LUT``."""
-    stringzilla.translate(image_HWC.data, table.data, inplace=True)

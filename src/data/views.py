@@ -97,8 +97,10 @@ def uniforms(keys: Sequence[Key], *, seed: int, count: int) -> NDArray[np.float6
     """
     parts = np.array([(*key, 0)[:3] for key in keys], dtype=np.uint64).reshape(-1, 3)
     state = np.full(len(parts), seed, dtype=np.uint64)
+    columns: NDArray[np.uint64] = np.arange(1, 4, dtype=np.uint64)
+    mixed = _mix(parts * _GOLDEN + columns)
     for column in range(3):
-        state = _mix(state + _GOLDEN) ^ _mix(parts[:, column] * _GOLDEN + np.uint64(column + 1))
+        state = _mix(state + _GOLDEN) ^ mixed[:, column]
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
     bits = _mix(_mix(state)[:, None] + steps)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -45,6 +45,7 @@ def shown(recipe: Recipe, image: np.ndarray, *, key: tuple[int, ...] = (0, 0)) -
     out = np.empty((recipe.image_size, recipe.image_size, 3), np.uint8)
     views = recipe.views([key], np.array([size])) if recipe.views else None
     recipe.paint(image, views, 0, out, key=key, shown=(0, 0, *size))
+    recipe.finish({0: out}, views, [key])
     return out
 
 

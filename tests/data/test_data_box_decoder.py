@@ -111,6 +111,7 @@ def test_recipe__paints_the_same_with_and_without_it(monkeypatch: pytest.MonkeyP
         for i, key in enumerate(keys):
             pixels, shown = decode_part(data, header, Path("x.jpg"), half=False, box=views.box(i))
             recipe.paint(pixels, views, i, batch[i], key=key, shown=shown)
+        recipe.finish(dict(enumerate(batch)), views, keys)
         painted.append(batch)
     np.testing.assert_array_equal(*painted)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from src.config.schema.data import AugmentConfig
+from src.data.levels import adjust_levels
 from src.data.paint import paint_batch
 from src.data.render import render
 from src.data.views import Views, random_views
@@ -41,6 +42,7 @@ def test_paint_batch__is_render_for_a_whole_batch(images, policy) -> None:
     expected = np.empty((COUNT, SIDE, SIDE, 3), np.uint8)
     for i in range(COUNT):
         render(images[i], views, i, expected[i], shown=(0, 0, STORED, STORED), exact=False)
+    adjust_levels(dict(enumerate(expected)), views)
     difference = np.abs(found.permute(0, 2, 3, 1).numpy().astype(int) - expected)
     # a level of the interpolation's rounding, times the largest factors, and one of the cut
     assert difference.max() <= 1 + 1.5 * 1.6 * (policy == "jitter") + (policy == "jitter")
