@@ -1,6 +1,5 @@
 """One process at a time trains a run: two would overwrite each other's checkpoints and records."""
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from src.config.schema.errors import UserError
+from src.locks import acquired, is_locked, release
 
 _FILE = ".training"
 PATIENCE = 8.0
@@ -52,34 +52,25 @@ def holding(run: Path, *, patience: float = PATIENCE, on_wait: Callable[[str], N
             yield
         finally:
             path.unlink(missing_ok=True)
-            fcntl.flock(file, fcntl.LOCK_UN)  # children that were forked meanwhile have the file open as well
+            release(file)
 
 
 def held_by(run: Path) -> str:
     """Which process trains the run, in words; empty where none does."""
     path = run / _FILE
     try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(file, fcntl.LOCK_UN)
-    except BlockingIOError:
-        return _words(path)
-    except OSError:  # not there, or on a file system without locks
+        return _words(path) if is_locked(path) else ""
+    except OSError:  # a file system without locks
         return ""
-    return ""
 
 
 def _locked(path: Path) -> IO[str] | None:
     """The lock file, open and ours; None where another process has it."""
     file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
+        if acquired(file) and _lies_at(path, file):
+            return file
     except OSError:  # a file system without locks: as if there were none
-        return file
-    if _lies_at(path, file):
         return file
     file.close()
     return None

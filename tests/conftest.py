@@ -5,10 +5,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from src.config.check import to_dataclass
@@ -19,6 +20,16 @@ from src.config.store import register
 ROOT = Path(__file__).resolve().parents[1]
 
 Compose = Callable[..., TrainConfig]
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_they_were() -> Iterator[None]:
+    """A test that sets them must set them back: a process forked after OpenMP's pool has grown hangs in it."""
+    before = torch.get_num_threads()
+    yield
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == before, f"this test left torch with {after} threads instead of {before}"
 
 
 @pytest.fixture(scope="session")

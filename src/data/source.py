@@ -48,6 +48,11 @@ def locate(data: DataConfig, *, cache_dir: Path) -> Source:
     raise TypeError(f"no data source for {type(data).__name__}")
 
 
+def beyond_limit(data: DataConfig, split: str) -> str:
+    """What to say where all of a split is looked at though ``data.limit`` is set; empty elsewhere."""
+    return "all of it, data.limit is for training alone" if data.limit and split == "train" else ""
+
+
 def check_paths(data: DataConfig) -> None:
     """Raise what ``locate`` would of COCO's folders; the sample, which takes OpenCV to draw, is not asked for."""
     if isinstance(data, CocoConfig) and not _leaves_the_sample(data):

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from src.data.coco import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.data.frames import FileFrames
-from src.data.locks import locked
 from src.data.store import (
     JPEG_QUALITY,
     DamagedShardError,
@@ -29,6 +28,7 @@ from src.data.store import (
     read_record,
     write_record,
 )
+from src.locks import locked
 
 JPEG_BYTES_PER_PIXEL = 0.6
 """More than photographs take at quality 90 (COCO: about 0.4), for the space that must be free."""

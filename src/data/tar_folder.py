@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.data.errors import DataError
-from src.data.locks import is_locked, locked
 from src.data.tar_shards import TarShard, opened
+from src.locks import is_locked, locked
 
 _CHUNK = 1 << 20
 _PAUSE_SECONDS = 0.05

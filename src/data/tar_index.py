@@ -11,8 +11,8 @@ import msgspec
 
 from src.data.errors import DataError
 from src.data.listing import SUFFIXES
-from src.data.locks import locked
 from src.data.tar_shards import PARALLEL, TarShard, opened
+from src.locks import locked
 from src.runfolder import replacing
 
 _FORMAT = 1

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
+from src.analysis.imbalance import ConstantBaselines
 from src.report.tables import console
 
 BAR_WIDTH = 30
@@ -20,15 +21,16 @@ def print_description(content: Mapping[str, Any]) -> None:
 def _summary(content: Mapping[str, Any]) -> str:
     found, constant = content["summary"], content["summary"]["baselines"]
     source = "built-in sample, " if content["builtin_sample"] else ""
+    note = f"; {content['note']}" if content["note"] else ""
     lines = {
         "data": f"{source}{content['annotations']}",
-        "images": f"{found['images']:,}, of which {found['empty_images']:,} without a class",
+        "images": f"{found['images']:,}, of which {found['empty_images']:,} without a class{note}",
         "labels": f"{found['labels_mean']:.2f} per image ({found['labels_min']} to {found['labels_max']})",
         "imbalance": f"most : least frequent class {found['imbalance_ratio']:.0f} : 1, "
         f"{found['neg_pos']:.1f} negatives per positive",
         "left out": f"{content['dropped_empty']} images without a class, {content['ignored_crowd']} crowd and "
         f"{content['ignored_small']} small annotations",
-        "to beat": f"the {constant['best_k']} most frequent classes everywhere: "
+        "to beat": f"the {ConstantBaselines(**constant).most_frequent} everywhere: "
         f"micro-F1 {constant['best_f1_micro']:.3f}; class frequencies: mAP {constant['prior_map']:.3f}; "
         f"never anything: accuracy {constant['all_negative_accuracy']:.3f}",
     }

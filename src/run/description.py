@@ -19,7 +19,7 @@ from src.config.schema.root import DescribeConfig
 from src.data.coco import load_index
 from src.data.health import ImageHealth, image_health
 from src.data.sampler import expected_draws
-from src.data.source import locate
+from src.data.source import beyond_limit, locate
 from src.data.targets import Selection, select_targets
 from src.models.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from src.report.describe import print_description
@@ -61,6 +61,7 @@ def describe(config: DescribeConfig) -> dict[str, Any]:
         "annotations": str(annotations),
         "split": config.split,
         "builtin_sample": source.is_sample,
+        "note": beyond_limit(data, config.split),
         "summary": asdict(summarize(chosen.targets, chosen.class_names)),
         "dropped_empty": chosen.dropped_empty,
         "ignored_crowd": chosen.ignored_crowd,

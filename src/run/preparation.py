@@ -16,7 +16,7 @@ from src.data.cache_choice import CacheChoice, cache_side, choose_cache, room_fo
 from src.data.coco import CocoIndex, load_index
 from src.data.decode_choice import choose_decode
 from src.data.errors import ImageError
-from src.data.source import Source, locate
+from src.data.source import Source, beyond_limit, locate
 from src.data.store import StoreSpec, plan_shards, store_folder
 from src.data.store_build import StoreReport, build_store, missing_shards
 from src.data.tar_frames import TarFrames, open_tars
@@ -94,8 +94,7 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
         started = time.perf_counter()
         folder = None if data.shards and split == "train" else images
         index = indexes[split] = load_index(annotations, image_dir=folder, cache_dir=cache_dir, reader=data.reader)
-        all_of_it = "; all of it, data.limit is for training alone" if data.limit and split == "train" else ""
-        note = f"{annotations}{all_of_it}"
+        note = "; ".join(filter(None, (str(annotations), beyond_limit(data, split))))
         rows.append(_row(f"index of {split}", len(index), annotations.stat().st_size, started, note))
     if data.shards:
         started = time.perf_counter()

@@ -9,9 +9,9 @@ import pytest
 
 from src.data import tar_folder
 from src.data.errors import DataError
-from src.data.locks import locked
 from src.data.tar_folder import TarFolder
 from src.data.tar_shards import find_shards
+from src.locks import locked
 
 SIZE, COUNT = 40_000, 6
 

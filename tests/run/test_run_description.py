@@ -14,7 +14,7 @@ from src.config.schema.root import DescribeConfig
 from src.data.errors import DataError
 from src.run.description import describe, strongest_pairs
 
-DATA_KEYS = ("empty", "crowd", "min_area", "classes", "sampler", "repeat_threshold")
+DATA_KEYS = ("empty", "limit", "crowd", "min_area", "classes", "sampler", "repeat_threshold")
 
 
 def wish(folder: Path, cache_dir: Path, **changes: Any) -> DescribeConfig:
@@ -56,6 +56,24 @@ def test_describe__prints_what_it_found(coco_folder: Path, cache_dir: Path, caps
     assert f"most : least frequent class {max(counts.values()) / min(counts.values()):.0f} : 1" in printed
     assert "image health: 160 of 160 images read, 0 broken" in printed
     assert content["images"]["checked"] == 160
+
+
+def test_describe__says_that_all_of_train_is_looked_at_whatever_the_limit(
+    coco_folder: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited = wish(coco_folder, cache_dir, images=0, limit=20)
+    assert describe(limited)["summary"]["images"] == 160
+    assert "all of it, data.limit is for training alone" in capsys.readouterr().out
+    assert not describe(wish(coco_folder, cache_dir, images=0, limit=20, split="val"))["note"]
+    assert "data.limit" not in capsys.readouterr().out
+
+
+def test_describe__one_class_to_beat_is_not_a_number_of_classes(
+    coco_folder: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = describe(wish(coco_folder, cache_dir, images=0, classes=["red ball"]))
+    assert content["summary"]["baselines"]["best_k"] == 1
+    assert "the most frequent class everywhere" in capsys.readouterr().out
 
 
 def test_describe__broken_images_are_named(
