@@ -40,11 +40,11 @@ def task(config: "DictConfig") -> float:
         raise
 
 
-def sweep_table(folder: str) -> None:
+def sweep_table(folder: str, jobs: int) -> None:
     """Print, write and draw how the jobs of a sweep ended."""
     from src.report.sweeps import report_sweep
 
-    report_sweep(Path(folder))
+    report_sweep(Path(folder), jobs=jobs)
 
 
 def main() -> None:

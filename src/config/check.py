@@ -41,6 +41,11 @@ def problems(config_name: str, overrides: Sequence[str], *, multirun: bool = Fal
     return list(found)
 
 
+def job_count(overrides: Sequence[str]) -> int:
+    """How many jobs a multirun of these overrides has."""
+    return len(_jobs(overrides))
+
+
 def composed(config_name: str, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
     """The configuration of one job without the overrides that are wrong, and what is wrong with them.
 

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.check import composed, problems
+from src.config.check import composed, job_count, problems
 from src.config.help import help_text
 from src.config.names import CONF_DIR
 from src.config.refuse import refuse, refuse_for
@@ -25,7 +25,7 @@ Task = Callable[[DictConfig], Any]
 
 
 def run_command(
-    task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str], None] | None, checked: bool
+    task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str, int], None] | None, checked: bool
 ) -> None:
     """The rest of :func:`src.config.cli.entry`.
 
@@ -33,7 +33,7 @@ def run_command(
         task: gets the composed config.
         config_name: primary config in conf/.
         usage: first lines of ``--help``.
-        after_sweep: called with the sweep's folder.
+        after_sweep: called with the sweep's folder and the number of its jobs.
         checked: the overrides have been found good already.
     """
     register()
@@ -72,7 +72,7 @@ def run_command(
         sys.exit(130)
     finally:
         if sweeps and after_sweep:
-            after_sweep(sweeps[0])
+            after_sweep(sweeps[0], job_count(overrides))
 
 
 def _noting(task: Task, sweeps: list[str]) -> Task:

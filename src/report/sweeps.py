@@ -23,12 +23,13 @@ _SCORES = {
 }
 
 
-def report_sweep(folder: Path, *, kind: str = "sweep", history: bool = False) -> None:
+def report_sweep(folder: Path, *, kind: str = "sweep", jobs: int = 0, history: bool = False) -> None:
     """Print the jobs of a sweep, best first, and write them as sweep.json, sweep.csv and sweep.png beside the jobs.
 
     Args:
         folder: holds a folder per job; without any that ended, nothing is done.
         kind: sweep | study, for the title.
+        jobs: how many it was to have, where that is known.
         history: jobs are numbered in the order in which they began: draw the objective over it.
     """
     rows = sweep_rows(folder)
@@ -45,10 +46,10 @@ def report_sweep(folder: Path, *, kind: str = "sweep", history: bool = False) ->
     if keys and table["objective"].notna().any():
         _draw(folder, table, keys, effects, objective=_objective_name(rows), history=history)
         written.append("sweep.png")
-    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    counts = ", ".join(f"{count} {status}" for status, count in _counts(table, jobs).items())
     console().print(f"{kind} {folder}: {counts}", style="bold", markup=False, soft_wrap=True)
     console().print(_printed(rows, keys))
-    for line in [*_notes(rows, table, effects), f"written to {folder}: {', '.join(written)}"]:
+    for line in [*_notes(folder, rows, table, effects), f"written to {folder}: {', '.join(written)}"]:
         console().print(line, markup=False, soft_wrap=True)
 
 
@@ -66,6 +67,11 @@ def best_command(rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The command that trains the best finished job again, as it can be typed; None where none finished."""
     finished = [row for row in rows if row["status"] == "finished"]
     return f"python -m src.train {shlex.join(finished[0]['overrides'])}" if finished else None
+
+
+def _counts(table: pd.DataFrame, jobs: int) -> dict[str, int]:
+    counts = {str(status): int(count) for status, count in table["status"].value_counts().items()}
+    return counts | ({"not begun": jobs - len(table)} if jobs > len(table) else {})
 
 
 def _draw(
@@ -94,7 +100,7 @@ def _printed(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Table:
     return shown
 
 
-def _notes(rows: Sequence[Mapping[str, Any]], table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
+def _notes(folder: Path, rows: Sequence[Mapping[str, Any]], table: pd.DataFrame, effects: pd.DataFrame) -> list[str]:
     """What stands below the table."""
     failed = [row for row in rows if row.get("error")]
     lines = [f"… and {len(rows) - JOBS_SHOWN} more in sweep.csv"] if len(rows) > JOBS_SHOWN else []
@@ -105,10 +111,8 @@ def _notes(rows: Sequence[Mapping[str, Any]], table: pd.DataFrame, effects: pd.D
         shares = ", ".join(f"{key} {share:.2f} (by chance {chance:.2f})" for key, share, chance in told)
         lines.append(f"share of the objective's variance that a key explains, {finished} finished jobs: {shares}")
     lines += [
-        f"{row['job']} was stopped: python -m src.train resume=FOLDER/{row['job']} goes on with it; "
-        "jobs that had not begun are not in this table"
-        for row in rows
-        if row["status"] == "interrupted"
+        f"{job} was stopped; go on with it:  python -m src.train {shlex.quote(f'resume={folder / job}')}"
+        for job in (row["job"] for row in rows if row["status"] == "interrupted")
     ]
     if command := best_command(rows):
         lines.append(f"best:  {command}")

@@ -76,6 +76,19 @@ def test_report_sweep__table_best_first_with_failures_and_the_best_command(
     assert "best:  python -m src.train loss=asl seed=0 name=run" in printed
 
 
+def test_report_sweep__a_stopped_one_says_how_many_jobs_had_not_begun_and_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job(tmp_path, "0_run", ["seed=0"], status="finished", objective=0.5)
+    job(tmp_path, "1_run", ["seed=1"], status="interrupted")
+    report_sweep(tmp_path, jobs=6)
+    printed = capsys.readouterr().out
+    assert "1 finished, 1 interrupted, 4 not begun" in printed
+    assert f"1_run was stopped; go on with it:  python -m src.train resume={tmp_path}/1_run" in printed
+    report_sweep(tmp_path, jobs=2)
+    assert "not begun" not in capsys.readouterr().out
+
+
 def test_report_sweep__files(sweep: Path) -> None:
     report_sweep(sweep)
     assert json.loads((sweep / "sweep.json").read_text()) == sweep_rows(sweep)
