@@ -51,7 +51,9 @@ ROWS = {
     for row in (
         Row("index", "an instances json of train2017's size: built, and loaded from the cache", "index", 3, True),
         Row("originals", "original JPEG to augmented 224 x 224 batch, per core", "images", 7, True),
-        Row("raw-cache", "prepared raw images to augmented batch, per core", "images", 7, True, "src.data.store"),
+        Row(
+            "raw-cache", "prepared raw images to augmented batch, per core", "images", 7, True, "src.data.store.shards"
+        ),
         Row("ffcv", "prepared raw images to augmented batch, against FFCV", "ffcv", 7, True, "ffcv"),
         Row("tar-shards", "local tar shards to augmented batch, per core", "tar_shards", 7, True, "webdataset"),
         Row("epoch", "one epoch of src.train, end to end", "epoch", 3),

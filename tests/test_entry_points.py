@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.data.synthetic import ensure_sample
+from src.data.sample.synthetic import ensure_sample
 from tests.conftest import ROOT
 from tests.data.conftest import write_shards
 

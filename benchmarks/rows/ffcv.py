@@ -15,7 +15,7 @@ from benchmarks.findings import Finding, per_item
 from benchmarks.measuring import clocked, interleave
 from benchmarks.rows.images import BATCH, CROP, RAW_SIDE, SIDE, STRENGTH, consume, our_batches, prepare, prepare_raw
 from benchmarks.settings import Settings
-from src.data.images import read_image
+from src.data.images.reading import read_image
 
 PEER = "FFCV, the same from its raw 256 x 256"
 

@@ -30,7 +30,7 @@ from benchmarks.training_step import (
     warmed,
 )
 from src.config.schema.model import MobileNetV2Config
-from src.data.decode_device import why_not
+from src.data.device.decode import why_not
 from src.run.batch_size import choose_batch_size
 from src.run.hardware import Hardware
 

@@ -75,7 +75,7 @@ def _read(frames: Any, images: int) -> Iterator[Any]:
 def _streamed(tars: Path) -> Iterator[Any]:
     from webdataset import WebDataset
 
-    from src.data.images import check, decode
+    from src.data.images.reading import check, decode
 
     stream = WebDataset([str(path) for path in sorted(tars.iterdir())], shardshuffle=False)
     for entry in stream:

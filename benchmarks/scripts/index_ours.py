@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from src.data.coco import load_index
+from src.data.coco.index import load_index
 
 
 def main(annotations: str, cache_dir: str) -> None:

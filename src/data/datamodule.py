@@ -1,8 +1,5 @@
 """The splits of a run and their loaders."""
 
-import hashlib
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +10,21 @@ from numpy.typing import NDArray
 
 from src.config.schema.data import AugmentConfig, DataConfig
 from src.config.schema.training import DebugConfig
-from src.data.augment import Recipe, eval_recipe, train_recipe
-from src.data.cache_choice import store_spec
-from src.data.coco import CocoIndex, load_index
+from src.data.augment.recipe import Recipe, eval_recipe, train_recipe
+from src.data.coco.index import CocoIndex, load_index
 from src.data.dataset import BatchLoader
+from src.data.device.copying import DeviceSide
 from src.data.errors import DataError
 from src.data.frames import Frames
-from src.data.loader import Split, split_loader
-from src.data.on_device import DeviceSide
+from src.data.loader import split_loader
 from src.data.order import EpochBatchSampler
 from src.data.sampler import epoch_length, expected_draws
 from src.data.source import Source, class_mismatch, locate
-from src.data.split import holdout_split
-from src.data.store import StoreFrames, open_store, store_folder
-from src.data.tar_frames import TarFrames, open_tars
+from src.data.split import CALIBRATION_STREAM, Split, fingerprint, split_train
+from src.data.store.choice import store_spec
+from src.data.store.shards import StoreFrames, open_store, store_folder
+from src.data.tar.frames import TarFrames, open_tars
 from src.data.targets import Selection, select_targets
-
-_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM, _CALIBRATION_STREAM = 2, 3, 4, 5
-"""Keep random choices that share the run's seed apart (order and augmentation have streams of their own)."""
 
 
 class MultiLabelDataModule(pl.LightningDataModule):
@@ -95,7 +89,8 @@ class MultiLabelDataModule(pl.LightningDataModule):
             raise DataError(class_mismatch(self.source, train.class_names, val.class_names))
         self.class_names: tuple[str, ...] = train.class_names
         whole = Split(train_index, self.source.train_images, train.rows, train.targets, self._tars(train_index))
-        self._splits = self._split_train(whole)
+        kept = self._cache_dir / "shards" / "kept"
+        self._splits = split_train(whole, self._data, self._debug, seed=self._seed, kept=kept)
         self._splits["val"] = Split(val_index, self.source.val_images, val.rows, val.targets)
         self._counts = {f"{name}_images": len(split.rows) for name, split in self._splits.items()}
         for name, selection in (("train", train), ("val", val)):
@@ -106,7 +101,8 @@ class MultiLabelDataModule(pl.LightningDataModule):
             self.train_targets, sampler=self._data.sampler, repeat_threshold=self._data.repeat_threshold
         )
         """Mean visits of each training image in an epoch, float64 [N]; their sum is ``images_per_epoch``."""
-        self.fingerprint: str = self._fingerprint()
+        labels = [self._splits[name].index.fingerprint for name in ("train", "val")]
+        self.fingerprint: str = fingerprint(labels, self._data, self._debug, seed=self._seed)
 
     @property
     def num_classes(self) -> int:
@@ -191,8 +187,9 @@ class MultiLabelDataModule(pl.LightningDataModule):
     def calibration_loader(self, images: int) -> BatchLoader:
         """Batches of up to ``images`` images of train, chosen by the seed, with the evaluation resize."""
         train = self._of("train")
-        chosen = train.take(self._choice(len(train.rows), images, _CALIBRATION_STREAM))
-        return self._loader_in_order(chosen, None, persistent=False)
+        return self._loader_in_order(
+            train.some(images, seed=self._seed, stream=CALIBRATION_STREAM), None, persistent=False
+        )
 
     def _eval_loader(self, name: str, frames: Frames | None, *, persistent: bool) -> BatchLoader:
         return self._loader_in_order(self._of(name), frames, persistent=persistent)
@@ -260,41 +257,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
             index, classes=data.classes, empty=data.empty, crowd=data.crowd, min_area=data.min_area
         )
 
-    def _split_train(self, whole: Split) -> dict[str, Split]:
-        """Train, and holdout unless it is 0 or train is to be overfitted; limit and permutation come after."""
-        overfit, limit = self._debug.overfit_images, self._data.limit
-        splits = {"train": whole}
-        if overfit:
-            splits["train"] = whole.take(self._choice(len(whole.rows), overfit, _OVERFIT_STREAM))
-        elif self._data.holdout > 0:
-            rows, held = holdout_split(whole.targets, fraction=self._data.holdout, seed=self._seed)
-            kept = self._cache_dir / "shards" / "kept"
-            splits = {"train": whole.take(rows), "holdout": whole.take(held).keeping(kept)}
-        if limit and not overfit:
-            splits["train"] = splits["train"].take(self._choice(len(splits["train"].rows), limit, _LIMIT_STREAM))
-        if self._debug.permute_targets:
-            random = self._random(_PERMUTE_STREAM)
-            splits = {
-                name: replace(part, targets=random.permutation(part.targets, axis=0)) for name, part in splits.items()
-            }
-        return splits
-
-    def _choice(self, total: int, wanted: int, stream: int) -> NDArray[np.int64]:
-        """Up to ``wanted`` of ``total`` positions, ascending."""
-        return np.sort(self._random(stream).permutation(total)[:wanted])
-
-    def _random(self, stream: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=(stream,)))
-
     def _of(self, split: str) -> Split:
         if split not in self._splits:
             raise DataError(f"no split {split!r} in this run; it has {', '.join(self._splits)}")
         return self._splits[split]
-
-    def _fingerprint(self) -> str:
-        """What decides which images and targets a split holds, as 16 hexadecimal digits."""
-        data, debug = self._data, self._debug
-        parts: list[Any] = [self._splits["train"].index.fingerprint, self._splits["val"].index.fingerprint]
-        parts += [data.classes, data.empty, data.crowd, data.min_area, data.holdout, data.limit]
-        parts += [debug.overfit_images, debug.permute_targets, self._seed]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from src.data.augment import Recipe
-from src.data.box_decoder import Box
-from src.data.coco import CocoIndex
+from src.data.augment.recipe import Recipe
+from src.data.coco.index import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.data.frames import Frames, named
+from src.data.images.box_decoder import Box
 from src.data.order import Key
 
 _T = TypeVar("_T")

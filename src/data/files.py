@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from src.data.augment import apply
+from src.data.augment.recipe import apply
 from src.data.dataset import Batch, BatchLoader, as_it_is
 from src.data.errors import ImageError
-from src.data.images import begin_worker, read_image
+from src.data.images.reading import begin_worker, read_image
 from src.data.order import EpochBatchSampler, Key
 
 

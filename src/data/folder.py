@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from src.config.schema.data import DataConfig
-from src.data.augment import eval_recipe
-from src.data.coco import load_index
+from src.data.augment.recipe import eval_recipe
+from src.data.coco.index import load_index
 from src.data.dataset import BatchLoader
 from src.data.errors import DataError
-from src.data.loader import Split, split_loader
+from src.data.loader import split_loader
 from src.data.order import EpochBatchSampler
+from src.data.split import Split
 from src.data.targets import select_targets
 
 

@@ -6,11 +6,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.box_decoder import Box
-from src.data.coco import CocoIndex
+from src.data.coco.index import CocoIndex
 from src.data.errors import ImageError
-from src.data.header import Header
-from src.data.images import decode, decode_part, image_size, read_checked
+from src.data.images.box_decoder import Box
+from src.data.images.header import Header
+from src.data.images.reading import decode, decode_part, image_size, read_checked
 
 
 class Frames(Protocol):

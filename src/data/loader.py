@@ -1,51 +1,17 @@
-"""The images of one split, and batches of them."""
+"""Batches of one split, from whichever kind of dataset its settings ask for."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from src.config.schema.data import DataConfig
-from src.data.augment import Recipe
-from src.data.coco import CocoIndex
+from src.data.augment.recipe import Recipe
 from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
-from src.data.encoded import EncodedDataset
+from src.data.device.encoded import EncodedDataset
+from src.data.device.resident import ResidentDataset
 from src.data.frames import FileFrames, Frames
-from src.data.images import begin_worker
-from src.data.order import ByShard, EpochBatchSampler
-from src.data.resident import ResidentDataset
-from src.data.store import StoreFrames
-from src.data.tar_frames import TarFrames
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Split:
-    """Images and targets of one split: rows int64 [N] of ``index``, targets uint8 [N, C]."""
-
-    index: CocoIndex
-    image_dir: Path
-    rows: NDArray[np.int64]
-    targets: NDArray[np.uint8]
-    tars: TarFrames | None = None
-    """Where the originals are, if not in ``image_dir``."""
-
-    def take(self, chosen: NDArray[np.int64]) -> "Split":
-        """The images at positions ``chosen``."""
-        return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
-
-    def keeping(self, folder: Path) -> "Split":
-        """The same; images of remote shards are kept in ``folder`` once they have been read."""
-        return replace(self, tars=self.tars.keeping(folder)) if self.tars else self
-
-    def by_shard(self, *, lag: int) -> ByShard | None:
-        """How an epoch goes through the shards, if there are any; see ``TarFrames``."""
-        return self.tars.by_shard(self.rows, lag=lag) if self.tars else None
-
-    def path_of(self, image_id: int) -> Path:
-        """File of an image by COCO's number; the number must be in the index."""
-        return self.image_dir / self.index.file_name(int(np.searchsorted(self.index.image_ids, image_id)))
+from src.data.images.reading import begin_worker
+from src.data.order import EpochBatchSampler
+from src.data.split import Split
+from src.data.store.shards import StoreFrames
 
 
 def _dataset(

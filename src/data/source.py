@@ -95,7 +95,7 @@ def _no_part(data: CocoConfig, key: str, part: str) -> str:
 
 
 def _locate_sample(data: SampleConfig, cache_dir: Path) -> Source:
-    from src.data.synthetic import ensure_sample  # draws pictures: not needed for COCO
+    from src.data.sample.synthetic import ensure_sample  # draws pictures: not needed for COCO
 
     root = ensure_sample(cache_dir, train_images=data.train_images, val_images=data.val_images, seed=data.sample_seed)
     layout = CocoConfig()

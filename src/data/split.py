@@ -1,73 +1,98 @@
-"""A holdout that looks like the rest: iterative stratification of multi-label data.
+"""The images of one split, wherever they lie, and how train becomes train and holdout: a function of the seed."""
 
-Sechidis, Tsoumakas and Vlahavas, On the Stratification of Multi-Label Data, ECML PKDD 2011, algorithm 1. The rarest
-class goes first, because common classes can still be balanced afterwards with the many images that are left.
-"""
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from src.config.schema.data import DataConfig
+from src.config.schema.training import DebugConfig
+from src.data.coco.index import CocoIndex
+from src.data.holdout import holdout_split
+from src.data.order import ByShard
+from src.data.tar.frames import TarFrames
 
-def holdout_split(
-    targets_NC: NDArray[np.uint8], *, fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split images into train and holdout with nearly the same share of every class.
+_LIMIT_STREAM, _OVERFIT_STREAM, _PERMUTE_STREAM, CALIBRATION_STREAM = 2, 3, 4, 5
+"""Keep random choices that share the run's seed apart (order and augmentation have streams of their own)."""
 
-    A class with at least 1 / fraction positives has one in the holdout, which the paper's algorithm alone does not
-    promise. The same arguments give the same split.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Images and targets of one split: rows int64 [N] of ``index``, targets uint8 [N, C]."""
+
+    index: CocoIndex
+    image_dir: Path
+    rows: NDArray[np.int64]
+    targets: NDArray[np.uint8]
+    tars: TarFrames | None = None
+    """Where the originals are, if not in ``image_dir``."""
+
+    def take(self, chosen: NDArray[np.int64]) -> "Split":
+        """The images at positions ``chosen``."""
+        return replace(self, rows=self.rows[chosen], targets=self.targets[chosen])
+
+    def some(self, wanted: int, *, seed: int, stream: int) -> "Split":
+        """Up to ``wanted`` images, drawn by (seed, stream), in their order."""
+        return self.take(np.sort(_random(seed, stream).permutation(len(self.rows))[:wanted]))
+
+    def keeping(self, folder: Path) -> "Split":
+        """The same; images of remote shards are kept in ``folder`` once they have been read."""
+        return replace(self, tars=self.tars.keeping(folder)) if self.tars else self
+
+    def by_shard(self, *, lag: int) -> ByShard | None:
+        """How an epoch goes through the shards, if there are any; see ``TarFrames``."""
+        return self.tars.by_shard(self.rows, lag=lag) if self.tars else None
+
+    def path_of(self, image_id: int) -> Path:
+        """File of an image by COCO's number; the number must be in the index."""
+        return self.image_dir / self.index.file_name(int(np.searchsorted(self.index.image_ids, image_id)))
+
+
+def split_train(whole: Split, data: DataConfig, debug: DebugConfig, *, seed: int, kept: Path) -> dict[str, Split]:
+    """Train, and holdout unless it is 0 or train is to be overfitted; limit and permutation come after.
 
     Args:
-        targets_NC: multi-hot, [N, C]; images without any class are split too.
-        fraction: share of the images that goes to the holdout, in [0, 0.5); any share above 0 takes an image or more.
-        seed: seed of the choice among images that the method cannot tell apart.
-
-    Returns:
-        Rows of train and rows of the holdout: int64, ascending, disjoint, together all N.
+        whole: all images of train that the selection left.
+        data: holdout and limit.
+        debug: overfitting and permuted targets.
+        seed: run seed.
+        kept: where images of the holdout stay that come from remote shards.
     """
-    if fraction == 0 or len(targets_NC) < 2:
-        return np.arange(len(targets_NC)), np.arange(0)
-    visiting_N = np.random.default_rng(seed).permutation(len(targets_NC))
-    shuffled_NC = targets_NC[visiting_N]
-    in_holdout_N = _stratify(shuffled_NC, fraction)
-    _represent_all(shuffled_NC, in_holdout_N, fraction)
-    if not in_holdout_N.any():
-        in_holdout_N[0] = True
-    return np.sort(visiting_N[~in_holdout_N]), np.sort(visiting_N[in_holdout_N])
+    overfit, limit = debug.overfit_images, data.limit
+    splits = {"train": whole}
+    if overfit:
+        splits["train"] = whole.some(overfit, seed=seed, stream=_OVERFIT_STREAM)
+    elif data.holdout > 0:
+        rows, held = holdout_split(whole.targets, fraction=data.holdout, seed=seed)
+        splits = {"train": whole.take(rows), "holdout": whole.take(held).keeping(kept)}
+    if limit and not overfit:
+        splits["train"] = splits["train"].some(limit, seed=seed, stream=_LIMIT_STREAM)
+    if debug.permute_targets:
+        random = _random(seed, _PERMUTE_STREAM)
+        splits = {
+            name: replace(part, targets=random.permutation(part.targets, axis=0)) for name, part in splits.items()
+        }
+    return splits
 
 
-def _stratify(targets_NC: NDArray[np.uint8], fraction: float) -> NDArray[np.bool_]:
-    """Algorithm 1 for two parts: bool [N], True for the holdout.
+def fingerprint(labels: Sequence[str], data: DataConfig, debug: DebugConfig, *, seed: int) -> str:
+    """What decides which images and targets a split holds, as 16 hexadecimal digits.
 
-    ``wanted`` is what the holdout still lacks of each class; train then lacks ``left - wanted``, and the image goes to
-    the part that lacks more. One more column counts the images themselves: it settles ties, and is the class of the
-    images that have none.
+    Args:
+        labels: fingerprints of the label files of train and val.
+        data: what is selected of them.
+        debug: overfitting and permuted targets.
+        seed: run seed.
     """
-    rows, classes = np.nonzero(targets_NC)
-    flat, ends = classes.tolist(), np.searchsorted(rows, np.arange(len(targets_NC) + 1)).tolist()
-    count = targets_NC.shape[1]
-    left = [*targets_NC.sum(axis=0, dtype=np.int64).tolist(), len(targets_NC)]
-    wanted = [fraction * total for total in left]
-    in_holdout_N = np.zeros(len(targets_NC), dtype=np.bool_)
-    placed_N = np.zeros(len(targets_NC), dtype=np.bool_)
-    while left[count]:
-        rarest = min((c for c in range(count) if left[c]), key=left.__getitem__, default=count)
-        open_N = ~placed_N if rarest == count else ~placed_N & (targets_NC[:, rarest] > 0)
-        for row in np.flatnonzero(open_N).tolist():
-            lack = 2 * wanted[rarest] - left[rarest]
-            chosen = lack > 0 or (lack == 0 and 2 * wanted[count] > left[count])
-            in_holdout_N[row] = chosen
-            for c in (*flat[ends[row] : ends[row + 1]], count):
-                left[c] -= 1
-                wanted[c] -= chosen
-        placed_N |= open_N
-    return in_holdout_N
+    parts: list[Any] = [*labels, data.classes, data.empty, data.crowd, data.min_area, data.holdout, data.limit]
+    parts += [debug.overfit_images, debug.permute_targets, seed]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _represent_all(targets_NC: NDArray[np.uint8], in_holdout_N: NDArray[np.bool_], fraction: float) -> None:
-    """Move an image with few classes into the holdout for each class that lacks one there, in place."""
-    totals_C = targets_NC.sum(axis=0, dtype=np.int64)
-    classes_N = targets_NC.sum(axis=1, dtype=np.int64)
-    for c in np.flatnonzero(totals_C * fraction >= 1 - 1e-9):
-        rows = np.flatnonzero(targets_NC[:, c])
-        if not in_holdout_N[rows].any():
-            in_holdout_N[rows[np.argmin(classes_N[rows])]] = True
+def _random(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.config.schema.rules import nearest
-from src.data.coco import CocoIndex
+from src.data.coco.index import CocoIndex
 from src.data.errors import DataError
 
 

@@ -16,8 +16,8 @@ from src.analysis.sampling import sampling_table, summarize_sampling
 from src.config.schema.data import DataConfig
 from src.config.schema.errors import ConfigError
 from src.config.schema.root import DescribeConfig
-from src.data.coco import load_index
-from src.data.health import ImageHealth, image_health
+from src.data.coco.index import load_index
+from src.data.images.health import ImageHealth, image_health
 from src.data.sampler import expected_draws
 from src.data.source import beyond_limit, locate
 from src.data.targets import Selection, select_targets

@@ -18,10 +18,10 @@ from src.analysis.thresholds import ThresholdError, Thresholds
 from src.callbacks.checkpoint_io import CheckpointError, load_checkpoint
 from src.config.schema.predict import PredictConfig
 from src.config.schema.variants import build_variant
-from src.data.augment import build_eval_transform
+from src.data.augment.recipe import build_eval_transform
 from src.data.errors import ImageError
 from src.data.files import FileDataset, file_loader
-from src.data.images import read_image
+from src.data.images.reading import read_image
 from src.data.listing import Listing
 from src.engines.build import BuiltEngine, torch_engine
 from src.engines.folding import fold_batch_norms

@@ -12,14 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from src.config.schema.data import AugmentConfig, DataConfig
 from src.config.schema.root import PrepareConfig, TrainConfig
-from src.data.cache_choice import CacheChoice, cache_side, choose_cache, room_for, store_spec
-from src.data.coco import CocoIndex, load_index
-from src.data.decode_choice import choose_decode
+from src.data.coco.index import CocoIndex, load_index
+from src.data.device.choice import choose_decode
 from src.data.errors import ImageError
 from src.data.source import Source, beyond_limit, locate
-from src.data.store import StoreSpec, plan_shards, store_folder
-from src.data.store_build import StoreReport, build_store, missing_shards
-from src.data.tar_frames import TarFrames, open_tars
+from src.data.store.build import StoreReport, build_store, missing_shards
+from src.data.store.choice import CacheChoice, cache_side, choose_cache, room_for, store_spec
+from src.data.store.shards import StoreSpec, plan_shards, store_folder
+from src.data.tar.frames import TarFrames, open_tars
 from src.report.prepare import print_preparation
 from src.report.tables import console
 from src.run.assembly import PHOTO_EPOCHS, resolve_data

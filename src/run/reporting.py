@@ -15,7 +15,7 @@ from src.analysis.judgement import Judgement
 from src.analysis.thresholds import Thresholds
 from src.config.schema.data import DataConfig
 from src.data.errors import ImageError
-from src.data.thumbnails import read_thumbnail
+from src.data.images.thumbnails import read_thumbnail
 from src.report.page import render
 from src.report.page_figures import run_figures
 from src.report.page_input import GalleryItem, ReportInput

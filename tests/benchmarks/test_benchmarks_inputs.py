@@ -10,7 +10,7 @@ from benchmarks.instances import CLASSES, category_ids, ensure_train_json
 from benchmarks.photos import ensure_layout, ensure_photos
 from benchmarks.settings import Settings
 from src.config.schema.data import CocoConfig
-from src.data.coco import load_index
+from src.data.coco.index import load_index
 from src.data.source import locate
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from src.data.header import Header, read_header
+from src.data.images.header import Header, read_header
 
 
 def noisy_jpeg(width: int, height: int, mode: str = "RGB", **options: object) -> bytes:

@@ -8,12 +8,12 @@ import torch
 
 from src.config.schema.data import AugmentConfig, CocoConfig, SampleConfig
 from src.config.schema.training import DebugConfig
-from src.data.cache_choice import store_spec
 from src.data.datamodule import MultiLabelDataModule
 from src.data.errors import DataError, ImageError
-from src.data.store import store_folder
-from src.data.store_build import build_store
-from src.data.synthetic import TOY_CLASSES, ensure_sample
+from src.data.sample.synthetic import TOY_CLASSES, ensure_sample
+from src.data.store.build import build_store
+from src.data.store.choice import store_spec
+from src.data.store.shards import store_folder
 
 TRAIN_IMAGES, VAL_IMAGES, SIZE = 96, 24, 32
 

@@ -10,12 +10,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.config.schema.data import AugmentConfig
-from src.data import images, top_rows
-from src.data.augment import eval_recipe, train_recipe
-from src.data.coco import CocoIndex
+from src.data.augment.recipe import eval_recipe, train_recipe
+from src.data.coco.index import CocoIndex
 from src.data.dataset import BatchLoader, MultiLabelDataset, as_it_is
 from src.data.errors import ImageError
 from src.data.frames import FileFrames
+from src.data.images import reading, top_rows
 from src.data.order import EpochBatchSampler
 from tests.conftest import ROOT
 
@@ -162,9 +162,9 @@ def test_getitems__crops_are_the_same_from_files_cut_below_them(tmp_path, monkey
         return cut, rows
 
     batches = []
-    monkeypatch.setattr(images, "decode_box", lambda _data, _header, _box: None)
+    monkeypatch.setattr(reading, "decode_box", lambda _data, _header, _box: None)
     for function in (counted, lambda data, header, _bottom: (data, header.height)):
-        monkeypatch.setattr(images, "cut_below", function)
+        monkeypatch.setattr(reading, "cut_below", function)
         recipe = train_recipe(AugmentConfig(crop_min_scale=0.08, flip=0.5), side, seed=5)
         dataset = make_dataset(tmp_path, recipe=recipe)
         dataset._index.heights[:] = 144
@@ -260,7 +260,7 @@ def test_loader__of_a_process_that_ends_in_the_middle_of_an_epoch_does_not_keep_
     script.write_text(
         "import torch\n"
         "from src.data.dataset import BatchLoader, as_it_is\n"
-        "from src.data.images import begin_worker\n"
+        "from src.data.images.reading import begin_worker\n"
         "class Ones(torch.utils.data.Dataset):\n"
         "    def __len__(self): return 8\n"
         "    def __getitem__(self, at): return at\n"

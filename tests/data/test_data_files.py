@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data.augment import build_eval_transform
+from src.data.augment.recipe import build_eval_transform
 from src.data.errors import DataError, ImageError
 from src.data.files import FileDataset, file_loader
 from src.data.listing import list_images

@@ -40,9 +40,9 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.append(options)
         return cache_dir / "sample"
 
-    module = ModuleType("src.data.synthetic")
+    module = ModuleType("src.data.sample.synthetic")
     module.ensure_sample = ensure_sample  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "src.data.synthetic", module)
+    monkeypatch.setitem(sys.modules, "src.data.sample.synthetic", module)
     return asked
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from src.data.coco import CocoIndex, load_index
+from src.data.coco.index import CocoIndex, load_index
 from src.data.errors import DataError
 from src.data.targets import Selection, select_targets
 

@@ -9,7 +9,7 @@ import pytest
 import sklearn.metrics as skm
 
 from src.config.schema.root import Job
-from src.data.synthetic import ensure_sample
+from src.data.sample.synthetic import ensure_sample
 from src.run.training import train
 from src.runfolder import Predictions, RunFolder
 from tests.conftest import Compose

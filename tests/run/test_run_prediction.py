@@ -17,7 +17,7 @@ from src.analysis.thresholds import ThresholdError, Thresholds
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, CheckpointError, load_checkpoint
 from src.config.schema.errors import ConfigError, UserError
 from src.config.schema.predict import PredictConfig, PredictDataConfig
-from src.data.synthetic import ensure_sample
+from src.data.sample.synthetic import ensure_sample
 from src.run.prediction import decide, predict_files
 from src.runfolder import RunFolder
 from tests.conftest import ROOT

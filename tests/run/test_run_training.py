@@ -205,7 +205,7 @@ def test_no_holdout__val_is_used_and_said_to_be_optimistic(
 def test_auto__without_coco_the_sample_is_taken_and_written_down(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smoke: Compose
 ) -> None:
-    from src.data import synthetic
+    from src.data.sample import synthetic
 
     draw = synthetic.ensure_sample
 

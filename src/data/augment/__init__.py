@@ -1,0 +1,1 @@
+"""What of an image is shown, and how: views, their pixels and levels, and albumentations behind them."""

@@ -1,0 +1,1 @@
+"""Instances jsons: read, checked, and kept as columns that all processes map."""

@@ -1,0 +1,1 @@
+"""Pixels that are decoded, kept or painted on the device instead of in loader processes."""

@@ -1,0 +1,1 @@
+"""Image files: headers, decoding of as much as is needed, damage, health."""

@@ -1,0 +1,1 @@
+"""The built-in sample: scenes of drawn shapes, in COCO's layout."""

@@ -1,0 +1,1 @@
+"""Images from tar shards, local or remote, in windows of shards."""
