@@ -116,10 +116,14 @@ def test_resume__a_signal_to_the_whole_group_saves_and_continues_bit_equal(
 @pytest.mark.slow
 def test_resume__of_two_processes_one_is_told_and_both_stop_and_go_on(tmp_path: Path, cache_dir: Path) -> None:
     """As a batch system tells the process that it started; the other one is in another step by then."""
-    folder = tmp_path / "run"
-    options = ("trainer.devices=2", "data.batch_size=4", f"cache_dir={cache_dir}", f"hydra.run.dir={folder}")
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    options = (*COMMON, "trainer.devices=2", "data.batch_size=4", f"cache_dir={cache_dir}")
     process = subprocess.Popen(
-        command(*COMMON, *options), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(*options, f"hydra.run.dir={folder}"),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     last = folder / "checkpoints/last.ckpt"
     while not last.is_file() and process.poll() is None:
@@ -134,3 +138,6 @@ def test_resume__of_two_processes_one_is_told_and_both_stop_and_go_on(tmp_path: 
     assert '"status": "finished"' in (folder / "summary.json").read_text()
     epochs = [line.split(",")[0] for line in (folder / "metrics.csv").read_text().splitlines()[1:]]
     assert epochs == ["0", "1", "2"]
+    done = run(*options, f"hydra.run.dir={whole}")
+    assert done.returncode == 0, done.stderr
+    assert_same(whole, folder)
