@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failures[name] = problem
             console.print(f"{name}: failed\n{problem}", markup=False)
     console.print(table(findings))
+    if wanted.small:
+        console.print("--small: tiny inputs and few turns show that the rows work, not what they reach")
     if wanted.output:
         content = {
             "environment": where,

@@ -144,8 +144,13 @@ def find_runs_by_age(folder: str | Path) -> list[Path]:
     return [path.parent for path in found]
 
 
-def find_run(name: str, *, output_dir: str) -> Path:
+def find_run(name: str, *, output_dir: str, trained: bool = True) -> Path:
     """A run folder by path, or the newest one for ``latest``.
+
+    Args:
+        name: a path, or ``latest``.
+        output_dir: where ``latest`` looks.
+        trained: the newest that has weights, if any has; False takes the newest.
 
     Raises:
         RunFolderError: there is none.
@@ -154,7 +159,8 @@ def find_run(name: str, *, output_dir: str) -> Path:
         runs = find_runs_by_age(output_dir)
         if not runs:
             raise RunFolderError(f"latest: no run under {output_dir}/ yet; python -m src.train makes one")
-        return runs[-1]
+        with_weights = [run for run in runs if RunFolder(run).best.is_file()] if trained else []
+        return (with_weights or runs)[-1]
     folder = Path(name)
     if not (folder / "config.yaml").is_file():
         if not folder.exists():

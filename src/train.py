@@ -40,7 +40,7 @@ def task(config: "DictConfig") -> float:
         raise
 
 
-def sweep_table(folder: str, jobs: int) -> None:
+def sweep_table(folder: str, jobs: list[list[str]]) -> None:
     """Print, write and draw how the jobs of a sweep ended."""
     from src.report.sweeps import report_sweep
 

@@ -56,7 +56,7 @@ def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: P
     )  # fmt: skip
     assert described.returncode == 0, described.stderr
     assert json.loads((tmp_path / "d.json").read_text())["summary"]["images"] == 160
-    assert "image health: 20 of 160 images read, 0 broken" in described.stdout
+    assert "image health: 20 of 160 images read, 0 broken; images=-1 reads all" in described.stdout
 
 
 @pytest.mark.slow
@@ -105,6 +105,15 @@ def test_user_error__is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     done = command("src.train", "data=coco2017", f"data.root={tmp_path / 'nowhere'}", f"output_dir={tmp_path / 'out'}")
     assert_one_error(done, r"data\.root: no folder .*nowhere; data\.root=PATH if you have COCO elsewhere")
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize("key", ["output_dir", "cache_dir"])
+def test_folder_that_cannot_be_made__is_named_before_torch_is_loaded(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = command("src.train", "data=sample", f"output_dir={tmp_path / 'runs'}", f"{key}={file}/below")
+    assert_one_error(done, rf"{key}[:=]\s?{file}.*Not a directory")
+    assert not (tmp_path / "runs/run").exists()
 
 
 @pytest.mark.slow

@@ -63,5 +63,10 @@ def test_find_run__latest_and_mistakes(tmp_path: Path) -> None:
         path.write_text(json.dumps({}))
         os.utime(path, (time, time))
     assert find_run("latest", output_dir=str(tmp_path)) == tmp_path / "new"
+    weights = RunFolder(tmp_path / "old").best
+    weights.parent.mkdir()
+    weights.touch()
+    assert find_run("latest", output_dir=str(tmp_path)) == tmp_path / "old"
+    assert find_run("latest", output_dir=str(tmp_path), trained=False) == tmp_path / "new"
     with pytest.raises(RunFolderError, match=r"not a run folder \(no config\.yaml\); the newest below it is .*/new$"):
         find_run(str(tmp_path), output_dir=str(tmp_path))

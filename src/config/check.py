@@ -36,14 +36,15 @@ def problems(config_name: str, overrides: Sequence[str], *, multirun: bool = Fal
         return [f"{text}: belongs to python -m src.sweep" for text in search]
     found: dict[str, None] = {}
     with _hydra():
-        for job in _jobs(overrides) if multirun else [list(overrides)]:
+        for job in job_overrides(overrides) if multirun else [list(overrides)]:
             found |= dict.fromkeys(_job_problems(config_name, job, multirun, allow_missing=False)[1])
     return list(found)
 
 
-def job_count(overrides: Sequence[str]) -> int:
-    """How many jobs a multirun of these overrides has."""
-    return len(_jobs(overrides))
+def job_overrides(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of each job of a multirun, in the order of the jobs' numbers."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return BasicSweeper.split_arguments(parsed, None)[0]
 
 
 def composed(config_name: str, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -86,11 +87,6 @@ def _parse_problem(text: str) -> str | None:
     if override.is_sweep_override() and not override.is_discrete_sweep():
         return f"{text}: only lists of values can be swept; write {override.get_key_element()}=A,B,C"
     return None
-
-
-def _jobs(overrides: Sequence[str]) -> list[list[str]]:
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return BasicSweeper.split_arguments(parsed, None)[0]
 
 
 def _job_problems(

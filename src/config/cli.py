@@ -8,6 +8,8 @@ from src.config.quick import quick_problems
 from src.config.refuse import refuse
 
 Task = Callable[[Any], Any]
+AfterSweep = Callable[[str, list[list[str]]], None]
+"""Given the folder of a sweep, and the overrides of each of its jobs."""
 _ONCE = {
     "experiment": "one at a time, or a sweep: +experiment=focal,bce -m",
     "data.shards": """the shell reads braces too; quote twice: 'data.shards="PATH-{000..146}.tar"'""",
@@ -17,7 +19,7 @@ _MULTIRUN = ("-m", "--multirun")
 _SHOWS_CONFIG = {(flag, what) for flag in ("-c", "--cfg") for what in ("job", "hydra", "all")}
 
 
-def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str, int], None] | None = None) -> None:
+def entry(task: Task, *, config_name: str, usage: str, after_sweep: AfterSweep | None = None) -> None:
     """Run ``task`` as a Hydra command.
 
     The user's mistakes are answered in one line each on stderr with exit code 2, before ``task`` imports torch, and
@@ -27,7 +29,7 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: Callable[[st
         task: gets the composed config; its return value goes to sweepers.
         config_name: primary config in conf/.
         usage: first lines of ``--help``.
-        after_sweep: called with the sweep's folder and the number of its jobs when a multirun ends, however it ends.
+        after_sweep: called with the sweep's folder and the overrides of its jobs when a multirun ends, however it ends.
     """
     # argparse takes overrides in one piece only; -m may stand anywhere among them
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in _MULTIRUN)

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import hydra
@@ -13,11 +14,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from src.config.check import composed, job_count, problems
+from src.config.check import composed, job_overrides, problems
 from src.config.help import help_text
 from src.config.names import CONF_DIR
 from src.config.refuse import refuse, refuse_for
-from src.config.schema.errors import Interrupted, UserError
+from src.config.schema.errors import ConfigError, Interrupted, UserError
 from src.config.store import register
 from src.process import is_first_process
 
@@ -25,7 +26,12 @@ Task = Callable[[DictConfig], Any]
 
 
 def run_command(
-    task: Task, *, config_name: str, usage: str, after_sweep: Callable[[str, int], None] | None, checked: bool
+    task: Task,
+    *,
+    config_name: str,
+    usage: str,
+    after_sweep: Callable[[str, list[list[str]]], None] | None,
+    checked: bool,
 ) -> None:
     """The rest of :func:`src.config.cli.entry`.
 
@@ -33,7 +39,7 @@ def run_command(
         task: gets the composed config.
         config_name: primary config in conf/.
         usage: first lines of ``--help``.
-        after_sweep: called with the sweep's folder and the number of its jobs.
+        after_sweep: called with the sweep's folder and the overrides of its jobs.
         checked: the overrides have been found good already.
     """
     register()
@@ -55,9 +61,12 @@ def run_command(
         refuse(problems(config_name, overrides, multirun=arguments.multirun))
     # Hydra shortens stack traces and exits by itself unless this is set; we tell mistakes from bugs ourselves.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    begun: list[str] = []
     sweeps: list[str] = []
     try:
-        hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(_noting(task, sweeps))()
+        noted = _noting(task, begun, sweeps)
+        with _making_the_folder(begun):
+            hydra.main(config_path=str(CONF_DIR), config_name=config_name, version_base="1.3")(noted)()
     except UserError as error:
         refuse_for(error)
     except (HydraException, OmegaConfBaseException):
@@ -72,11 +81,24 @@ def run_command(
         sys.exit(130)
     finally:
         if sweeps and after_sweep:
-            after_sweep(sweeps[0], job_count(overrides))
+            after_sweep(sweeps[0], job_overrides(overrides))
 
 
-def _noting(task: Task, sweeps: list[str]) -> Task:
+@contextmanager
+def _making_the_folder(begun: Sequence[str]) -> Iterator[None]:
+    """Hydra makes the folder of a run before it calls the task; what goes wrong there is the user's to mend."""
+    try:
+        yield
+    except OSError as error:
+        if begun:
+            raise
+        problem = f"{error.filename}: {error.strerror}"
+        raise ConfigError(f"output_dir: {problem}; the run's folder cannot be made there") from error
+
+
+def _noting(task: Task, begun: list[str], sweeps: list[str]) -> Task:
     def noted(config: DictConfig) -> Any:
+        begun.append(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             sweeps.append(HydraConfig.get().sweep.dir)
             return task(config)

@@ -40,16 +40,16 @@ def continued(arguments: Sequence[str]) -> list[str]:
 
     output_dir = next((text.partition("=")[2] for text in arguments if text.startswith("output_dir=")), "outputs")
     name = given[-1].partition("=")[2]
-    run = find_run(name, output_dir=output_dir)
+    run = find_run(name, output_dir=output_dir, trained=False)
     if {"-m", "--multirun"} & set(arguments):
         raise ConfigError(f"resume={run}: one run at a time; leave out -m")
     changes = [text for text in arguments if text not in given and not text.startswith(("-", "output_dir="))]
     flags = [text for text in arguments if text.startswith("-")]
     _refuse_other_changes(run, changes)
-    _refuse_finished(run, changes, output_dir)
     if is_first_process():
         with holding(run, on_wait=_tell):  # the run itself takes it again, after torch
             pass
+    _refuse_finished(run, changes, output_dir)  # whoever held it may just have come to its end
     earlier = [str(text) for text in OmegaConf.load(run / "overrides.yaml")]
     changed = {text.partition("=")[0] for text in changes}
     kept = [text for text in earlier if text.partition("=")[0] not in changed]

@@ -1,5 +1,6 @@
 """Where the labels and images of a run lie."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,20 @@ class Source:
     val_images: Path
 
 
+def require_cache(cache_dir: Path) -> None:
+    """Make the folder of everything that is kept between runs.
+
+    Raises:
+        DataError: it cannot be made or written to.
+    """
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cache_dir={cache_dir}: {error.strerror}; name a folder that can be made") from error
+    if not os.access(cache_dir, os.W_OK):
+        raise DataError(f"cache_dir={cache_dir}: not writable; name a folder that is")
+
+
 def locate(data: DataConfig, *, cache_dir: Path) -> Source:
     """Find the data that a configuration asks for; the built-in sample is generated where it is not there yet.
 
@@ -38,6 +53,7 @@ def locate(data: DataConfig, *, cache_dir: Path) -> Source:
     Raises:
         DataError: a folder or file that the configuration names is missing; all of them are listed.
     """
+    require_cache(cache_dir)
     match data:
         case AutoConfig() if _leaves_the_sample(data):
             return _locate_sample(SampleConfig(), cache_dir)

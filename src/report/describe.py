@@ -100,7 +100,8 @@ def _images(content: Mapping[str, Any]) -> list[str]:
         return []
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in health["kinds"].items())
     lines = [
-        f"image health: {health['checked']:,} of {health['total']:,} images read, {len(health['broken'])} broken",
+        f"image health: {health['checked']:,} of {health['total']:,} images read, {len(health['broken'])} broken"
+        f"{'' if health['checked'] == health['total'] else '; images=-1 reads all'}",
         f"{'kinds':<10} {kinds}",
         f"{'width':<10} {_spread(health['widths'], '.0f')} (min / median / max)",
         f"{'height':<10} {_spread(health['heights'], '.0f')}",

@@ -14,7 +14,7 @@ from src.analysis.sweeps import job_order, main_effects, parse_override, sweep_t
 from src.report.tables import console
 from src.runfolder import replacing
 
-JOBS_SHOWN, REASONS_SHOWN = 30, 5
+JOBS_SHOWN, REASONS_SHOWN, JOBS_NAMED = 30, 5, 3
 _SCORES = {
     "objective": "objective",
     "val/map": "val mAP",
@@ -23,13 +23,15 @@ _SCORES = {
 }
 
 
-def report_sweep(folder: Path, *, kind: str = "sweep", jobs: int = 0, history: bool = False) -> None:
+def report_sweep(
+    folder: Path, *, kind: str = "sweep", jobs: Sequence[Sequence[str]] = (), history: bool = False
+) -> None:
     """Print the jobs of a sweep, best first, and write them as sweep.json, sweep.csv and sweep.png beside the jobs.
 
     Args:
         folder: holds a folder per job; without any that ended, nothing is done.
         kind: sweep | study, for the title.
-        jobs: how many it was to have, where that is known.
+        jobs: overrides of each job it was to have, by number, where that is known.
         history: jobs are numbered in the order in which they began: draw the objective over it.
     """
     rows = sweep_rows(folder)
@@ -46,10 +48,16 @@ def report_sweep(folder: Path, *, kind: str = "sweep", jobs: int = 0, history: b
     if keys and table["objective"].notna().any():
         _draw(folder, table, keys, effects, objective=_objective_name(rows), history=history)
         written.append("sweep.png")
-    counts = ", ".join(f"{count} {status}" for status, count in _counts(table, jobs).items())
+    missing = _not_begun(rows, jobs)
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    counts += f", {len(missing)} not begun" if missing else ""
     console().print(f"{kind} {folder}: {counts}", style="bold", markup=False, soft_wrap=True)
     console().print(_printed(rows, keys))
-    for line in [*_notes(folder, rows, table, effects), f"written to {folder}: {', '.join(written)}"]:
+    for line in [
+        *_notes(folder, rows, table, effects),
+        *_to_begin(missing),
+        f"written to {folder}: {', '.join(written)}",
+    ]:
         console().print(line, markup=False, soft_wrap=True)
 
 
@@ -69,9 +77,15 @@ def best_command(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return f"python -m src.train {shlex.join(finished[0]['overrides'])}" if finished else None
 
 
-def _counts(table: pd.DataFrame, jobs: int) -> dict[str, int]:
-    counts = {str(status): int(count) for status, count in table["status"].value_counts().items()}
-    return counts | ({"not begun": jobs - len(table)} if jobs > len(table) else {})
+def _not_begun(rows: Sequence[Mapping[str, Any]], jobs: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Jobs without a row; a job's folder begins with its number."""
+    begun = {row["job"].partition("_")[0] for row in rows}
+    return [overrides for number, overrides in enumerate(jobs) if str(number) not in begun]
+
+
+def _to_begin(missing: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"not begun:  python -m src.train {shlex.join(overrides)}" for overrides in missing[:JOBS_NAMED]]
+    return [*lines, f"... and {len(missing) - JOBS_NAMED} more"] if len(missing) > JOBS_NAMED else lines
 
 
 def _draw(

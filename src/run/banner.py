@@ -7,6 +7,7 @@ import torch
 from src.analysis.imbalance import summarize
 from src.analysis.sampling import summarize_sampling
 from src.config.schema.data import DataConfig
+from src.config.schema.model import MobileNetV2Config, ModelConfig, TimmConfig
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
 from src.models.figures import model_figures
@@ -51,16 +52,28 @@ def banner(
         f"{f', {len(summary.absent_classes)} classes absent' if summary.absent_classes else ''}",
         "sampler": _sampler(config.data, data),
         "cache": data.cache_note,
-        "model": f"{model}, {figures.parameters:,} parameters{with_coco}, {figures.leaf_modules} leaf modules, "
-        f"{figures.activation_mb:.2f} MB activations, {gmac} GMAC at {config.data.image_size} px",
+        "model": f"{model} {_start(config.model)}, {figures.parameters:,} parameters{with_coco}, "
+        f"{figures.leaf_modules} leaf modules, {figures.activation_mb:.2f} MB activations, "
+        f"{gmac} GMAC at {config.data.image_size} px",
         "loss": f"{loss}, {type(config.optimizer).__name__.removesuffix('Config')} lr {config.optimizer.lr:g}, "
         f"{type(config.scheduler).__name__.removesuffix('Config')}, {_epochs(config)}, "
         f"batch {config.data.batch_size}{f' ({batch_reason})' if batch_reason else ''}",
         "device": f"{hardware.device_name}, {hardware.precision} ({hardware.reason}), "
-        f"{hardware.num_workers} loader processes, torch {torch.__version__}{_crowded(hardware) if resumed else ''}",
+        f"{_loaders(hardware)}, torch {torch.__version__}{_crowded(hardware) if resumed else ''}",
         "choice": f"{config.objective} on {monitor}",
     }
     return "\n".join(f"{key:<10} {value}" for key, value in lines.items() if value)
+
+
+def _loaders(hardware: Hardware) -> str:
+    return f"{hardware.num_workers} loader process{'es' * (hardware.num_workers != 1)}"
+
+
+def _start(model: ModelConfig) -> str:
+    """What the weights are at first."""
+    if isinstance(model, MobileNetV2Config):
+        return f"from {model.weights}" if model.weights else "from scratch"
+    return "from timm's weights" if isinstance(model, TimmConfig) and model.pretrained else "from scratch"
 
 
 def _crowded(hardware: Hardware) -> str:

@@ -280,7 +280,7 @@ def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) 
     )
     absent, calibration = content["absent_classes"], content["calibration"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
-    notes += [f"{content['skipped_images']} broken images skipped"] if content["skipped_images"] else []
+    notes += [f"broken images skipped: {content['skipped_images']}"] if content["skipped_images"] else []
     notes += constant_notes(given.judgement) + _threshold_notes(given)
     notes += _engine_notes(content["engine"])
     if calibration:

@@ -160,7 +160,7 @@ def _print(folder: RunFolder, data: MultiLabelDataModule, val: Verdict, outcome:
         evaluate += " data.root=ANOTHER_COCO_FOLDER"
     lines = [
         f"{speed:.0f} training images per second, {outcome.train_seconds:.0f} s of training",
-        *([f"{len(outcome.skipped)} broken images skipped, named in skipped_images.txt"] if outcome.skipped else []),
+        *([f"broken images skipped: {len(outcome.skipped)}, named in skipped_images.txt"] if outcome.skipped else []),
         *constant_notes(val.judgement),
         f"written to {folder.path}",
         *([f"open   {page}"] if page else []),

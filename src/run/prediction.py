@@ -255,7 +255,7 @@ def _print(found: Labelled, listing: Listing, output: Path) -> None:
     screen = console()
     screen.print(table)
     if found.errors:
-        screen.print(f"{len(found.errors)} broken images skipped; their errors stand in the output", markup=False)
+        screen.print(f"broken images skipped: {len(found.errors)}; their errors stand in the output", markup=False)
     if listing.passed_over:
         endings = ", ".join(sorted({path.suffix or path.name for path in listing.passed_over}))
         screen.print(f"{len(listing.passed_over)} files with other endings not read: {endings}", markup=False)

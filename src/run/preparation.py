@@ -116,7 +116,9 @@ def prepare(config: PrepareConfig) -> dict[str, Any]:
     broken = _broken(report, indexes["train"], source)
     print_preparation(rows, [str(error) for error in broken])
     if broken and data.on_error == "raise":
-        raise ImageError(broken[0].path, f"{broken[0].reason}; {len(broken)} such images; data.on_error=skip trains on")
+        raise ImageError(
+            broken[0].path, f"{broken[0].reason}; broken images: {len(broken)}; data.on_error=skip trains on"
+        )
     return {"rows": rows, "broken": [str(error) for error in broken]}
 
 

@@ -81,11 +81,13 @@ def test_report_sweep__a_stopped_one_says_how_many_jobs_had_not_begun_and_how_to
 ) -> None:
     job(tmp_path, "0_run", ["seed=0"], status="finished", objective=0.5)
     job(tmp_path, "1_run", ["seed=1"], status="interrupted")
-    report_sweep(tmp_path, jobs=6)
+    report_sweep(tmp_path, jobs=[[f"seed={n}"] for n in range(7)])
     printed = capsys.readouterr().out
-    assert "1 finished, 1 interrupted, 4 not begun" in printed
+    assert "1 finished, 1 interrupted, 5 not begun" in printed
+    assert "not begun:  python -m src.train seed=2\n" in printed
+    assert "... and 2 more" in printed
     assert f"1_run was stopped; go on with it:  python -m src.train resume={tmp_path}/1_run" in printed
-    report_sweep(tmp_path, jobs=2)
+    report_sweep(tmp_path, jobs=[["seed=0"], ["seed=1"]])
     assert "not begun" not in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from src.config.resume import continued
 from src.config.schema.errors import ConfigError
+from src.config.schema.model import MobileNetV2Config, ModelConfig, TimmConfig
 from src.run import banner
 from src.run.assembly import build_data, build_task
 from src.run.hardware import Hardware, choose
@@ -194,9 +195,25 @@ def test_banner__of_a_resumed_run_says_where_it_goes_on(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path / "run", *SMALL, "trainer.max_epochs=1", "scheduler=constant")
-    assert "(resumed" not in capsys.readouterr().out
+    first = capsys.readouterr().out
+    assert "(resumed" not in first
+    assert "MobileNetV2 from scratch, " in first
     run(tmp_path / "run", *SMALL, "trainer.max_epochs=2", "scheduler=constant", resumed=True)
     assert "(resumed after 1 epoch)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (MobileNetV2Config(weights="imagenet"), "from imagenet"),
+        (MobileNetV2Config(weights="a/file.pth"), "from a/file.pth"),
+        (MobileNetV2Config(weights=None), "from scratch"),
+        (TimmConfig(pretrained=True), "from timm's weights"),
+        (TimmConfig(pretrained=False), "from scratch"),
+    ],
+)
+def test_start__names_the_weights_that_training_begins_with(model: ModelConfig, said: str) -> None:
+    assert banner._start(model) == said
 
 
 @pytest.mark.parametrize(

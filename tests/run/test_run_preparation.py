@@ -53,7 +53,7 @@ def test_prepare__broken_images_are_an_error_or_counted(
 ) -> None:
     broken = sorted((coco_folder / "train2017").iterdir())[3]
     broken.write_bytes(b"")
-    with pytest.raises(ImageError, match=r"0 bytes.*1 such images; data\.on_error=skip trains on"):
+    with pytest.raises(ImageError, match=r"0 bytes.*broken images: 1; data\.on_error=skip trains on"):
         prepare(wish(coco_folder, tmp_path, cache="jpeg"))
     content = prepare(wish(coco_folder, tmp_path, cache="jpeg", on_error="skip"))
     assert content["broken"] == [f"{broken}: the file is empty (0 bytes)"]

@@ -150,5 +150,6 @@ def _require_images(index: CocoIndex, annotations: Path, image_dir: Path) -> Non
     missing = find_missing(index.file_names(), image_dir)
     if missing:
         count = f"{len(missing):,} of the {len(index):,} images of {annotations} are missing on disk"
+        ways_out = "copy them, name their folder (data.root=PATH), or take them out of the labels"
         listing = shown(missing, "\n  ")
-        raise DataError(f"{count}; copy them, or name their folder (data.root=PATH):\n  {listing}")
+        raise DataError(f"{count}; {ways_out}:\n  {listing}")
