@@ -90,7 +90,7 @@ def _making_the_folder(begun: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if begun:
+        if begun or error.filename is None:  # no file: a reader of --cfg that has gone
             raise
         problem = f"{error.filename}: {error.strerror}"
         raise ConfigError(f"output_dir: {problem}; the run's folder cannot be made there") from error

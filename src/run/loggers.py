@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.config.schema.errors import ConfigError
 from src.config.schema.training import LoggerConfig
@@ -51,16 +51,17 @@ def build_loggers(cfg: LoggerConfig, folder: Path, *, name: str) -> list["Logger
 
 def log_figures(loggers: Sequence["Logger"], figures: Mapping[str, "Figure"]) -> None:
     """Hand the report's pictures to every logger, once, at the end of a run."""
+    logger: Any  # ``experiment`` is an object of its own library in each
     for logger in loggers:
         match type(logger).__name__:
             case "TensorBoardLogger":
                 for name, figure in figures.items():
-                    logger.experiment.add_figure(f"report/{name}", figure)  # type: ignore[attr-defined]
+                    logger.experiment.add_figure(f"report/{name}", figure)
             case "WandbLogger":
                 from wandb import Image
 
                 pictures = {f"report/{name}": Image(figure) for name, figure in figures.items()}
-                logger.experiment.log(pictures)  # type: ignore[attr-defined]
+                logger.experiment.log(pictures)
             case "MLFlowLogger":
                 for name, figure in figures.items():
-                    logger.experiment.log_figure(logger.run_id, figure, f"report/{name}.png")  # type: ignore[attr-defined]
+                    logger.experiment.log_figure(logger.run_id, figure, f"report/{name}.png")

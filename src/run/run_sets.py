@@ -40,7 +40,9 @@ def _expand(name: str, output_dir: str) -> tuple[bool, list[Path]]:
     if name == "latest_sweep":
         name = str(_latest_sweep(Path(output_dir)))
     pattern = any(character in name for character in "*?[")
-    folders = [Path(found) for found in glob.glob(name)] if pattern and not Path(name).exists() else [Path(name)]  # noqa: PTH207 (absolute patterns)
+    folders = [Path(name)]
+    if pattern and not folders[0].exists():
+        folders = [Path(found) for found in glob.glob(name)]  # noqa: PTH207  Path.glob takes no absolute pattern
     if len(folders) == 1 and not pattern and (folders[0] / "config.yaml").is_file():
         return True, folders
     runs = {path.parent for folder in folders for path in folder.glob("**/config.yaml")}

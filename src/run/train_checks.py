@@ -18,9 +18,9 @@ def check_config(config: TrainConfig) -> None:
     """
     check_loggers(config.logger)
     check_paths(config.data)
-    require_cache(Path(config.cache_dir))
     model = config.model
     if isinstance(model, MobileNetV2Config) and model.weights not in (None, "imagenet"):
         path = Path(str(model.weights)).expanduser()
         if not path.exists():
             raise missing_weights(path)
+    require_cache(Path(config.cache_dir))  # last: it makes the folder

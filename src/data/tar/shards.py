@@ -5,6 +5,7 @@ sftp and ``pipe:COMMAND``. What it does not give is the stamp by which a changed
 """
 
 import hashlib
+import importlib
 import re
 import urllib.error
 import urllib.parse
@@ -180,7 +181,7 @@ def _http_stamp(url: str) -> str | None:
 
 def _require_library(what: str) -> None:
     try:
-        import webdataset  # noqa: F401  the question is whether it is there
+        importlib.import_module("webdataset")
     except ImportError:
         raise DataError(
             f"data.shards={what}: ranges and URLs are read by the library webdataset, which is not installed; "
