@@ -58,6 +58,7 @@ ROWS = {
         Row("tar-shards", "local tar shards to augmented batch, per core", "tar_shards", 7, True, "webdataset"),
         Row("epoch", "one epoch of src.train, end to end", "epoch", 3),
         Row("step", "Lightning and our callbacks, per step", "step", 5),
+        Row("dilated", "training step at output stride 16, 8, 4, against plain convolutions", "dilated", 3),
         Row("epoch-end", "metrics and thresholds of 40,000 x 80 scores", "epoch_end", 7, True),
         Row("engines", "answers of a trained network on the CPU, batch 32", "engines", 7, needs="src.engines"),
         Row("gpu", "training step and its data on a GPU; skipped without one; at most nine minutes", "gpu", 3),

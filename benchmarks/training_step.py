@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,17 @@ class StepCase:
         return f"OS{self.output_stride}, {self.size} px, batch {self.batch}, {self.precision}, compile {self.compile}"
 
 
-def our_step(case: StepCase, device: torch.device) -> Step:
-    """The network, loss and optimizer of ``src.train`` without Lightning; uint8 images, channels_last."""
+def our_step(case: StepCase, device: torch.device, *, changed: Callable[[nn.Module], None] = lambda _: None) -> Step:
+    """The network, loss and optimizer of ``src.train`` without Lightning; uint8 images, channels_last.
+
+    Args:
+        case: which network, how.
+        device: where.
+        changed: what a peer's network has otherwise.
+    """
     torch.manual_seed(0)
     model = build_model(MobileNetV2Config(output_stride=case.output_stride), num_classes=CLASSES).to(device).train()
+    changed(model)
     cfg = AdamWConfig()
     optimizer = build_optimizer(cfg, param_groups(model, head=model.head, cfg=cfg))
     forward = model if case.compile == "off" else _compiled(model, case)
@@ -63,7 +71,7 @@ def timm_step(case: StepCase, device: torch.device) -> Step:
     """As timm's train.py with --amp --channels-last trains mobilenetv2_100."""
     import timm
 
-    model = timm.create_model("mobilenetv2_100", num_classes=CLASSES).to(device)
+    model = timm.create_model("mobilenetv2_100", num_classes=CLASSES, output_stride=case.output_stride).to(device)
     return _peer(model.to(memory_format=torch.channels_last).train(), case, device)
 
 
@@ -150,6 +158,29 @@ def finish(device: torch.device) -> None:
     """Wait for the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@cache
+def copy_rate(device: torch.device, *, size: int = 2**30) -> float:
+    """Bytes read and written per second by a copy on the device; 0 on a CPU.
+
+    Args:
+        device: which one.
+        size: bytes that are copied.
+    """
+    if device.type != "cuda":
+        return 0.0
+    source = torch.randint(256, (size,), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    rates = []
+    for _ in range(10):
+        finish(device)
+        started = time.perf_counter()
+        for _ in range(5):
+            target.copy_(source)
+        finish(device)
+        rates.append(5 * 2 * size / (time.perf_counter() - started))
+    return float(np.median(rates[2:]))
 
 
 def peak_mb(device: torch.device) -> float:

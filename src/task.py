@@ -10,12 +10,13 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import Metric
 
 from src.config.schema.model import ModelConfig
 from src.config.schema.optim import OptimizerConfig, SchedulerConfig
 from src.metrics.counts import CountMeter
 from src.metrics.functional import score_report
+from src.metrics.loss import MeanLoss
 from src.metrics.scores import ScoreStore
 from src.models.classifier import Classifier
 from src.models.freeze import unfreeze
@@ -73,7 +74,7 @@ class MultiLabelTask(pl.LightningModule):
         self.model_cfg, self.optimizer_cfg, self.scheduler_cfg = model_cfg, optimizer_cfg, scheduler_cfg
         self.tuned, self.objective = tuned, objective
         num_classes = len(info.class_names)
-        self.train_loss = MeanMetric()
+        self.train_loss = MeanLoss()
         self.train_counts = CountMeter(num_classes, groups_C=info.frequency_groups_C)
         self.monitor_scores, self.val_scores = ScoreStore(num_classes), ScoreStore(num_classes)
         self.skipped: set[tuple[str, int]] = set()

@@ -18,8 +18,11 @@ from benchmarks.measuring import SkippedError
 from benchmarks.photos import ensure_layout
 from benchmarks.settings import Settings, usable_cores
 from benchmarks.training_step import (
+    Batch,
+    Step,
     StepCase,
     clear,
+    copy_rate,
     describe,
     our_step,
     peak_mb,
@@ -36,11 +39,13 @@ from src.run.hardware import Hardware
 
 BUDGET = 480.0
 """Seconds after which no further case begins; the longest one takes about 60."""
-ROOF = {
-    (32, 224): (17_300, 53_300), (32, 256): (13_200, 40_800), (16, 224): (14_700, 45_600), (16, 256): (11_200, 34_900),
-    (8, 224): (7_000, 21_900), (8, 256): (5_300, 16_800),
+TURN = 0.6
+"""Seconds of one turn, about."""
+MEGABYTES = {
+    (32, 224): (249, 80.7), (32, 256): (326, 105), (16, 224): (293, 94.3), (16, 256): (384, 123),
+    (8, 224): (614, 196), (8, 256): (811, 256),
 }  # fmt: skip
-"""Images per second that the memory of an H200 allows by output stride and size: kernels one by one, ideally fused."""
+"""Bytes that an image's step moves in 16 bits by output stride and size, 10^6: kernels one by one, ideally fused."""
 
 Case = tuple[str, Callable[[], list[Finding]]]
 
@@ -87,6 +92,9 @@ def _cases(settings: Settings, device: torch.device) -> Iterator[Case]:
     main = eager[-1] if small else _case(224, 32, "fp16", "off", small, device)
     for peer, build in (("timm, --amp --channels-last", timm_step), ("torchvision, --amp", torchvision_step)):
         yield f"against {peer}", partial(_against, main, peer, build, settings, device)
+    if not small:
+        dilated = _case(224, 8, "fp16", "off", small, device)
+        yield "against timm at output stride 8", partial(_against, dilated, "timm, --amp", timm_step, settings, device)
     root = ensure_layout(settings, train=16 if small else 8192, val=8)
     yield "caches written", partial(_prepared, root, settings, main)
     yield from ((f"fed from {source}", partial(_fed, source, root, main, settings, device)) for source in SOURCES)
@@ -125,22 +133,31 @@ def _step_case(case: StepCase, settings: Settings, device: torch.device) -> Case
 
 
 def _alone(case: StepCase, settings: Settings, device: torch.device) -> list[Finding]:
-    step, batch, steps = our_step(case, device), resident_batch(case, device), _steps(settings)
+    step, batch = our_step(case, device), resident_batch(case, device)
     first = warmed(step, batch, device)
+    steps = _steps(step, batch, settings, device)
     rates = tuple(steps * case.batch / timed(step, batch, device, steps) for _ in range(settings.repeats))
-    roof = ROOF.get((case.output_stride, case.size))
-    peer = f"memory roof of an H200: {roof[0]:,}, fused {roof[1]:,}" if roof else "no roof was computed"
     what = f"step, {case.words}; peak {peak_mb(device):,.0f} MB, first steps {first:.1f} s"
-    return [_shown(what, "images/s", rates, peer=peer, note=str(describe(device)))]
+    return [_shown(what, "images/s", rates, peer=_roof(case, copy_rate(device)), note=str(describe(device)))]
+
+
+def _roof(case: StepCase, bytes_per_second: float) -> str:
+    """Images per second that the memory at hand allows."""
+    moved = MEGABYTES.get((case.output_stride, case.size))
+    if moved is None or not bytes_per_second:
+        return "no roof was computed"
+    alone, fused = (bytes_per_second / (1e6 * megabytes) for megabytes in moved)
+    return f"memory roof at {bytes_per_second / 1e12:.2f} TB/s: {alone:,.0f}, fused {fused:,.0f}"
 
 
 def _against(
     case: StepCase, peer: str, build: Callable[[StepCase, torch.device], Callable[..., None]], settings: Settings,
     device: torch.device,
 ) -> list[Finding]:  # fmt: skip
-    batch, steps, sides = resident_batch(case, device), _steps(settings), (our_step(case, device), build(case, device))
+    batch, sides = resident_batch(case, device), (our_step(case, device), build(case, device))
     for step in sides:
         warmed(step, batch, device)
+    steps = _steps(sides[0], batch, settings, device)
     turns = [[1000 * timed(step, batch, device, steps) / steps / case.batch for step in sides]
              for _ in range(settings.repeats)]  # fmt: skip
     ours, peers = (tuple(one) for one in zip(*turns, strict=True))
@@ -160,8 +177,9 @@ def _fed(source: str, root: Path, case: StepCase, settings: Settings, device: to
         return [_shown(f"skipped: {source}: {reason}", "cases", (1.0,))]
     workers = 0 if settings.small else min(16, usable_cores())
     data = loader_of(source, root, settings.folder / "cache", case, device, workers=workers)
-    step, batch, steps = our_step(case, device), resident_batch(case, device), _steps(settings)
+    step, batch = our_step(case, device), resident_batch(case, device)
     warmed(step, batch, device)
+    steps = _steps(step, batch, settings, device)
     alone = 1000 * timed(step, batch, device, steps) / steps / case.batch
     fed = feed(data, step, device, batch=case.batch, seconds=0.0 if settings.small else 6.0)
     own = 1000 / fed.images_per_second
@@ -171,8 +189,11 @@ def _fed(source: str, root: Path, case: StepCase, settings: Settings, device: to
     return [Finding(row="gpu", what=what, peer=peer, unit="ms wall / image", ours=(own,), peers=(alone,), note=waited)]
 
 
-def _steps(settings: Settings) -> int:
-    return 2 if settings.small else 30
+def _steps(step: Step, batch: Batch, settings: Settings, device: torch.device) -> int:
+    """So many that a turn takes about ``TURN``."""
+    if settings.small:
+        return 2
+    return min(100, max(5, round(2 * TURN / timed(step, batch, device, 2))))
 
 
 def _shown(what: str, unit: str, values: tuple[float, ...], *, peer: str = "-", note: str = "") -> Finding:

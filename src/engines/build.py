@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from src.config.schema.engine import SUPPORTED
 from src.engines.errors import EngineError
+from src.engines.float32 import exact_float32
 from src.engines.folding import fold_batch_norms
 from src.engines.graph import onnx_model, to_onnx
 from src.engines.parity import Engine
@@ -124,7 +125,7 @@ def torch_engine(network: nn.Module, device: str, *, precision: str) -> Engine:
     @torch.inference_mode()
     def logits(images_BCHW: Tensor) -> Tensor:
         moved_BCHW = images_BCHW.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with exact_float32(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits_BC: Tensor = network(moved_BCHW)
         return logits_BC.float()
 

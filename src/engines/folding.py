@@ -17,10 +17,10 @@ from src.engines.errors import EngineError
 
 
 class _Tracer(fx.Tracer):
-    """Keeps batch norms whole that are no classes of torch itself, such as timm's with an activation inside."""
+    """Keeps whole what is no class of torch itself: convolutions, and timm's batch norms with an activation inside."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, nn.BatchNorm2d | nn.Conv2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
@@ -59,10 +59,15 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
         before = node.args[0]
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
             continue
-        kinds = type(modules[str(before.target)]) is nn.Conv2d, isinstance(modules[str(node.target)], nn.BatchNorm2d)
-        if all(kinds) and uses[before.target] == uses[node.target] == 1:
+        conv, norm = modules[str(before.target)], modules[str(node.target)]
+        if _foldable(conv) and isinstance(norm, nn.BatchNorm2d) and uses[before.target] == uses[node.target] == 1:
             found.append((str(before.target), str(node.target)))
     return found
+
+
+def _foldable(conv: nn.Module) -> bool:
+    """Whether its weight is used as it stands: timm's weight-standardised ones are convolutions as well."""
+    return type(conv) is nn.Conv2d or (isinstance(conv, nn.Conv2d) and getattr(conv, "foldable", False))
 
 
 def _what_is_left(norm: nn.BatchNorm2d) -> nn.Module:

@@ -82,7 +82,9 @@ def count_invalid(scores: Tensor) -> Tensor:
 
 def decide(scores_NC: Tensor, threshold: float | Tensor = 0.5) -> Tensor:
     """Boolean [N, C]: score >= threshold, one for all or [C], the threshold rounded to float32 as the scores are."""
-    return scores_NC >= torch.as_tensor(threshold, dtype=torch.float32, device=scores_NC.device)
+    if isinstance(threshold, Tensor):
+        return scores_NC >= threshold.to(scores_NC.device, torch.float32)
+    return scores_NC >= float(np.float32(threshold))  # a tensor on the device would be a copy that is waited for
 
 
 def confusion(predicted_NC: Tensor, targets_NC: Tensor) -> Counts:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.models.depthwise import DilatedDepthwise
 from src.models.recompute import recomputed
 from src.models.relu6 import ReLU6
 
@@ -76,7 +77,8 @@ def _conv_bn_relu6(
     dilation: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
+    kind = DilatedDepthwise if dilation > 1 else nn.Conv2d
+    conv = kind(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), ReLU6())
 
 

@@ -20,7 +20,9 @@ class _ClampInPlace(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (result,) = ctx.saved_tensors
-        passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, result, 0, 6)
+        # an expanded gradient (of a mean) has no memory format that could be kept: the result's is
+        passed = torch.empty_like(result)
+        torch.ops.aten.hardtanh_backward(gradient, result, 0, 6, grad_input=passed)
         return passed
 
 

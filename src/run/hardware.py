@@ -45,8 +45,9 @@ def choose(*, device: str, precision: str, num_threads: int, num_workers: int) -
         torch.set_num_threads(threads)
     plugin, reason = _precision(chosen, precision)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # On a CPU the training step itself uses every core; one worker hides decoding, more would only take turns.
-    automatic = min(8, cores) if chosen == "cuda" else min(1, cores - 1)
+    # On a CPU the training step itself uses every core; one worker hides decoding, more would only take turns. On a GPU
+    # 16 processes on 16 cores still did not keep up with the step from JPEGs (docs/performance.md).
+    automatic = min(16, cores) if chosen == "cuda" else min(1, cores - 1)
     return Hardware(
         device=chosen,
         device_name=torch.cuda.get_device_name()

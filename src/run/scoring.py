@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from src.config.schema.errors import UserError
+from src.engines.float32 import exact_float32
 from src.runfolder import Predictions
 
 
@@ -36,7 +37,8 @@ def predict(
         skipped += batch["skipped"].tolist()
         if len(batch["image"]):
             images_BCHW = batch["image"].to(device, non_blocking=True)
-            scores.append(model(images_BCHW).float().sigmoid().cpu())
+            with exact_float32():
+                scores.append(model(images_BCHW).float().sigmoid().cpu())
             targets.append(batch["target"])
             image_ids.append(batch["image_id"])
     if not scores:

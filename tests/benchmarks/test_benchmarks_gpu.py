@@ -20,6 +20,11 @@ CPU = torch.device("cpu")
 TINY = StepCase(size=32, precision="fp32", batch=2)
 
 
+def _small_cases() -> int:
+    """Steps in each precision, two peers, the caches, the sources, a compiled step."""
+    return 1 + torch.cuda.is_available() + 2 + 1 + len(SOURCES) + 1
+
+
 def small(folder: Path) -> Settings:
     return Settings(folder=folder, repeats=2, small=True)
 
@@ -48,7 +53,7 @@ def test_gpu__the_whole_plan_in_the_order_of_its_worth(monkeypatch: pytest.Monke
     for words in ("OS4,", "OS8,", "OS16,", "OS32,", "256 px", "224 px", "fp16", "bf16"):
         assert any(words in title for title in eager)
     assert [title for title in titles if title.startswith("fed from")] == [f"fed from {source}" for source in SOURCES]
-    compiled = titles[len(eager) + 3 + len(SOURCES) :]
+    compiled = titles[len(eager) + 4 + len(SOURCES) :]
     assert {title.rpartition(" ")[2] for title in compiled} == {
         "off", "default", "reduce-overhead", "max-autotune-no-cudagraphs",
     }  # fmt: skip
@@ -61,7 +66,7 @@ def test_gpu__says_what_it_had_no_time_for(monkeypatch: pytest.MonkeyPatch, tmp_
     (found,) = gpu.measure_gpu(small(tmp_path))
     assert found.what.startswith("left out after -1 s: OS32, 32 px, batch 4")
     assert "fed from raw cache" in found.what
-    assert found.ours == (4 + len(SOURCES) + 1,)
+    assert found.ours == (_small_cases(),)
     assert Finding.from_json(found.to_json()) == found
 
 
@@ -109,4 +114,4 @@ def test_feed__counts_what_went_through(tmp_path: Path, source: str) -> None:
 def test_gpu__small_runs_every_kind_of_case(tmp_path: Path) -> None:
     found = ROWS["gpu"].load()(small(tmp_path))
     assert not [one.what for one in found if one.what.startswith(("failed", "left out", "skipped"))]
-    assert len(found) == 4 + len(SOURCES) + 1
+    assert len(found) == _small_cases()

@@ -13,7 +13,7 @@ from benchmarks.registry import ROWS
 from benchmarks.settings import Settings
 from tests.conftest import ROOT
 
-QUICK = ("index", "originals", "raw-cache", "tar-shards", "step", "epoch-end")
+QUICK = ("index", "originals", "raw-cache", "tar-shards", "step", "dilated", "epoch-end")
 
 
 def small(folder: Path) -> Settings:

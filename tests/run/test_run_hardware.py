@@ -81,7 +81,7 @@ def test_choose__workers_and_threads(machine, monkeypatch: pytest.MonkeyPatch) -
     assert resolved("cpu", "fp32").num_workers == 0
     machine(cuda=True, bf16=True)
     monkeypatch.setattr(hardware.os, "sched_getaffinity", lambda pid: set(range(32)), raising=False)
-    assert resolved("cuda", "fp32").num_workers == 8
+    assert resolved("cuda", "fp32").num_workers == 16
     assert threads == []
     choose(device="cpu", precision="fp32", num_threads=3, num_workers=0)
     assert threads == [3]

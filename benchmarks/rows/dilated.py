@@ -1,0 +1,58 @@
+"""The training step of dilated networks: depthwise convolutions on sub-grids against the library's own."""
+
+import torch
+from torch import nn
+
+from benchmarks.findings import Finding, per_item
+from benchmarks.measuring import Spent, clocked, interleave
+from benchmarks.settings import Settings
+from benchmarks.training_step import Step, StepCase, finish, our_step, resident_batch, warmed
+from src.models.depthwise import DilatedDepthwise
+from src.process import keep_freed_memory
+
+STRIDES = (16, 8, 4)
+BATCH = {"cpu": {16: 32, 8: 16, 4: 4}, "cuda": {16: 256, 8: 256, 4: 64}}
+
+
+def measure_dilated(settings: Settings) -> list[Finding]:
+    """Seconds a step by output stride, on the GPU where there is one (fp16), else on the CPU (float32)."""
+    keep_freed_memory()
+    torch.set_num_threads(settings.threads)
+    return [_at(stride, settings) for stride in (STRIDES[:1] if settings.small else STRIDES)]
+
+
+def _at(output_stride: int, settings: Settings) -> Finding:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = device.type == "cuda"
+    case = StepCase(
+        size=32 if settings.small else 224,
+        output_stride=output_stride,
+        precision="fp16" if on_gpu else "fp32",
+        batch=2 if settings.small else BATCH[device.type][output_stride],
+    )
+    data, times = resident_batch(case, device), 10 if on_gpu else 1
+    ours, plain = our_step(case, device), our_step(case, device, changed=_plain)
+    for step in (ours, plain):
+        warmed(step, data, device, steps=2)
+
+    def turn(step: Step) -> Spent:
+        def steps() -> None:
+            for _ in range(times):
+                step(data)
+            finish(device)
+
+        return clocked(steps)
+
+    turns = interleave(lambda: turn(ours), lambda: turn(plain), repeats=settings.repeats)
+    return Finding(
+        row="dilated", what=f"step on the {'GPU' if on_gpu else 'CPU'}, {case.words}",
+        peer="the same with the library's dilated depthwise convolutions", rule="ratio", target=1.0,
+        **per_item(turns, settings.clock, items=times * case.batch, unit="image"),
+    )  # fmt: skip
+
+
+def _plain(model: nn.Module) -> None:
+    """Turn our convolutions into what they are named after."""
+    for module in model.modules():
+        if isinstance(module, DilatedDepthwise):
+            module.__class__ = nn.Conv2d
