@@ -52,7 +52,8 @@ def task(loss: torch.nn.Module, *, output_stride: int = 32) -> MultiLabelTask:
     info = TaskInfo(tuple("abcde"), np.zeros(CLASSES, np.int64), "val", 0, {})
     return MultiLabelTask(
         build_model(cfg, num_classes=CLASSES), loss, info,
-        model_cfg=cfg, optimizer_cfg=AdamWConfig(), scheduler_cfg=ConstantConfig(), tuned=lambda *_: {}, objective="map",
+        model_cfg=cfg, optimizer_cfg=AdamWConfig(), scheduler_cfg=ConstantConfig(),
+        tuned=lambda *_: {}, objective="map",
     ).train()  # fmt: skip
 
 
