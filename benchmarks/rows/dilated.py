@@ -57,4 +57,4 @@ def _plain(model: nn.Module) -> None:
         if isinstance(ours, DilatedDepthwise):
             count, padding, dilation = ours.in_channels, int(ours.padding[0]), ours.dilation[0]
             theirs = nn.Conv2d(count, count, 3, padding=padding, dilation=dilation, groups=count, bias=False)
-            model.set_submodule(name, theirs.to(ours.weight.device, memory_format=torch.channels_last))
+            model.set_submodule(name, theirs.to(ours.weight.device).to(memory_format=torch.channels_last))

@@ -81,7 +81,9 @@ def average_precision_slopes(levels_N: NDArray[np.int64], truth_N: NDArray[np.bo
         levels_N: scores of the class as small whole numbers that rank, none negative.
         truth_N: which images have it.
     """
-    positives_L, images_L = np.bincount(levels_N[truth_N]), np.bincount(levels_N)
+    rows_P = np.flatnonzero(truth_N)
+    levels_P = levels_N[rows_P]
+    positives_L, images_L = np.bincount(levels_P), np.bincount(levels_N)
     taken_K = np.flatnonzero(positives_L)
     if not len(taken_K):
         return np.zeros(len(levels_N))
@@ -92,9 +94,9 @@ def average_precision_slopes(levels_N: NDArray[np.int64], truth_N: NDArray[np.bo
     total = int(tp_K[0])
     mean = float(positives_K @ precision_K) / total
     # Of every level, that of the highest positive at or below it: the sums only move there.
-    slopes_N: Floats = -_filled(taken_K, b_K, len(images_L))[levels_N]
-    slopes_N[truth_N] += _filled(taken_K, precision_K + a_K - mean, len(images_L))[levels_N[truth_N]]
-    return slopes_N / total
+    slopes_N: Floats = _filled(taken_K, b_K / -total, len(images_L)).take(levels_N)
+    slopes_N[rows_P] += _filled(taken_K, (precision_K + a_K - mean) / total, len(images_L)).take(levels_P)
+    return slopes_N
 
 
 def _filled(starts_K: NDArray[np.intp], values_K: Floats, count: int) -> Floats:
@@ -103,13 +105,16 @@ def _filled(starts_K: NDArray[np.intp], values_K: Floats, count: int) -> Floats:
 
 
 def _levels(scores_NC: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Scores in [0, 1] to one part in 256, as whole numbers up to 32,512, class by class, [C, N].
+    """Scores in [0, 1] to one part in 256, as whole numbers from 0 up to 32,512 at most, class by class, [C, N].
 
     The bits of floats >= 0 order like the floats; the upper 17 hold sign, exponent and eight digits. A standard error
-    moves by less than a thousandth of itself.
+    moves by less than a thousandth of itself. Each class is counted from its lowest score on: scores seldom span more
+    than a dozen powers of two, and what is done level by level takes an eighth of the time.
     """
     bits_NC = np.ascontiguousarray(scores_NC, dtype=np.float32).view(np.uint32) >> np.uint32(15)
-    return np.ascontiguousarray(bits_NC.T).astype(np.int64)
+    bits_CN = np.ascontiguousarray(bits_NC.T)
+    bits_CN -= bits_CN.min(axis=1, keepdims=True)
+    return bits_CN.astype(np.int64)
 
 
 def _map_slopes(scores_NC: NDArray[np.float32], truth_NC: NDArray[np.bool_]) -> Floats:

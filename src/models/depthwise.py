@@ -14,7 +14,7 @@ class DilatedDepthwise(nn.Conv2d):
     """``nn.Conv2d`` for dilated 3x3 depthwise kernels of stride 1: the same state dict, the same function.
 
     In training, and on a GPU always, it is computed on sub-grids (``on_subgrids``): cuDNN 9 takes 45 ms for the weight
-    gradient of one such layer at output stride 8 (H100, 256 images) where 2 do for all of it, and oneDNN on a CPU
+    gradient of one such layer at output stride 8 (H100, 256 images) where 3 do for all of it, and oneDNN on a CPU
     five times as long as for the undilated one (docs/performance.md). An exported network has the plain convolution.
     """
 

@@ -99,6 +99,21 @@ def test_mobilenet_v2__training_is_that_of_plain_convolutions(output_stride: int
         torch.testing.assert_close(found.grad, expected.grad, rtol=1e-8, atol=1e-9)
 
 
+def test_dilated_depthwise__compiled_is_the_convolution() -> None:
+    torch._dynamo.reset()
+    ours, plain = pair(2, 2, channels=4)
+    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    x_BCHW = torch.randn(2, 4, 7, 9, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    out = compiled(x_BCHW.requires_grad_())
+    out.sin().sum().backward()
+    mine = [out.detach(), x_BCHW.grad, ours.weight.grad]
+    x_BCHW.grad = None
+    out = plain(x_BCHW)
+    out.sin().sum().backward()
+    for found, expected in zip(mine, [out.detach(), x_BCHW.grad, plain.weight.grad], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
 def test_folding__reaches_dilated_convolutions() -> None:
     network = settled(MobileNetV2(3, output_stride=8)).eval()
     folded = fold_batch_norms(network)
