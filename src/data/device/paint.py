@@ -106,9 +106,8 @@ def _centres(start_B: Tensor, stop_B: Tensor, count: int) -> Tensor:
 
 def _contrasted(images_BCHW: Tensor, factors_B: Tensor) -> Tensor:
     red_B, green_B, blue_B = images_BCHW.mean(dim=(2, 3)).unbind(1)
-    means_B = (
-        _GREY[0] * red_B + _GREY[1] * green_B + _GREY[2] * blue_B
-    )  # weights in a tensor: a copy that is waited for
+    # as numbers: in a tensor the weights would be a copy to the device that the host waits for
+    means_B = _GREY[0] * red_B + _GREY[1] * green_B + _GREY[2] * blue_B
     factors = factors_B[:, None, None, None]
     changed = (images_BCHW * factors + (1 - factors) * means_B[:, None, None, None]).clamp_(0, 255).floor_()
     return torch.where(factors == 1, images_BCHW, changed)
