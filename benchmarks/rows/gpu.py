@@ -71,8 +71,9 @@ def measure_gpu(settings: Settings) -> list[Finding]:
         clear(device)
         try:
             findings += measure()
-        except RuntimeError as error:  # out of memory, a compiler that fails: the other cases stand
-            findings.append(_shown(f"failed: {title}: {str(error).splitlines()[0][:200]}", "cases", (1.0,)))
+        except (RuntimeError, ImportError) as error:  # no memory, no timm, a compiler that fails: the others stand
+            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            findings.append(_shown(f"failed: {title}: {reason}", "cases", (1.0,)))
     if left_out:
         findings.append(
             _shown(f"left out after {BUDGET:.0f} s: {'; '.join(left_out)}", "cases", (float(len(left_out)),))

@@ -15,9 +15,9 @@ def exact_float32() -> Iterator[None]:
     thresholds that were fitted to scores, so scores are computed without it.
     """
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
     try:
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_float32_matmul_precision("highest")
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = convolutions

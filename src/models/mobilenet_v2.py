@@ -77,8 +77,11 @@ def _conv_bn_relu6(
     dilation: int = 1,
     groups: int = 1,
 ) -> nn.Sequential:
-    kind = DilatedDepthwise if dilation > 1 else nn.Conv2d
-    conv = kind(in_channels, out_channels, kernel, stride, padding, dilation, groups, bias=False)
+    conv: nn.Conv2d
+    if dilation > 1:  # then it is a 3x3 depthwise one of stride 1, see dilated_layout
+        conv = DilatedDepthwise(in_channels, dilation=dilation, padding=padding)
+    else:
+        conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), ReLU6())
 
 

@@ -14,6 +14,8 @@ from src.process import idle_cores
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
+SLOW = "asked for; this CPU has no bfloat16 and takes many times as long as in fp32"
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
@@ -79,7 +81,7 @@ def _precision(device: str, wanted: str) -> tuple[Precision, str]:
     if wanted == "fp16":
         raise ConfigError("trainer.precision=fp16: needs CUDA; on a CPU trainer.precision=bf16, or auto")
     if wanted == "bf16":
-        return "bf16-mixed", "asked for"
+        return "bf16-mixed", "asked for" if cpu_has_bfloat16() else SLOW
     if cpu_has_bfloat16():
         return "bf16-mixed", "this CPU has bfloat16"
     return "32-true", "this CPU has no bfloat16"

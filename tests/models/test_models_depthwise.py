@@ -28,7 +28,8 @@ def pair(
     dilation: int, padding: int, dtype: torch.dtype = torch.float64, channels: int = 5
 ) -> tuple[DilatedDepthwise, nn.Conv2d]:
     options: dict[str, Any] = {"padding": padding, "dilation": dilation, "groups": channels, "dtype": dtype}
-    ours, plain = (kind(channels, channels, 3, **options) for kind in (DilatedDepthwise, nn.Conv2d))
+    ours = DilatedDepthwise(channels, dilation=dilation, padding=padding, bias=True).to(dtype)
+    plain = nn.Conv2d(channels, channels, 3, **options)
     ours.load_state_dict(plain.state_dict())
     return ours, plain
 
@@ -123,11 +124,26 @@ def test_folding__reaches_dilated_convolutions() -> None:
         torch.testing.assert_close(folded(x_BCHW), network(x_BCHW), rtol=1e-3, atol=1e-4)
 
 
+def test_dilated_depthwise__takes_no_other_padding() -> None:
+    with pytest.raises(ValueError, match="padding 1: expected 0 or the dilation, 4"):
+        DilatedDepthwise(8, dilation=4, padding=1)
+
+
+def test_dilated_depthwise__says_that_it_has_no_second_derivative() -> None:
+    ours, _ = pair(2, 2, channels=4)
+    x_BCHW = torch.randn(1, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(ours(x_BCHW).sin().sum(), x_BCHW, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: sub-grids against cuDNN's dilated kernels")
 @pytest.mark.parametrize("training", [True, False])
-def test_dilated_depthwise__on_cuda_in_half_precision(training: bool) -> None:
-    ours, plain = (layer.cuda().train(training) for layer in pair(4, 4, torch.float32))
-    x_BCHW = torch.randn(4, 5, 28, 28, device="cuda").contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize(("dilation", "channels"), [(2, 8), (4, 8), (4, 5)])
+def test_dilated_depthwise__on_cuda_in_half_precision(dilation: int, channels: int, training: bool) -> None:
+    layers = pair(dilation, dilation, torch.float32, channels=channels)
+    ours, plain = (layer.cuda().train(training) for layer in layers)
+    x_BCHW = torch.randn(4, channels, 28, 28, device="cuda").contiguous(memory_format=torch.channels_last)
     with torch.autocast("cuda", torch.float16):
         found, expected = ours(x_BCHW), plain(x_BCHW)
     assert found.dtype == torch.float16

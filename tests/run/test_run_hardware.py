@@ -69,6 +69,13 @@ def test_choose__refuses_what_the_machine_cannot_do(machine, cuda, bf16, device,
         resolved(device, precision)
 
 
+def test_choose__says_that_bfloat16_is_slow_where_the_cpu_has_none(machine) -> None:
+    machine(cuda=False, bf16=False)
+    assert "this CPU has no bfloat16 and takes many times as long" in resolved("cpu", "bf16").reason
+    machine(cuda=False, bf16=True)
+    assert resolved("cpu", "bf16").reason == "asked for"
+
+
 def test_choose__workers_and_threads(machine, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
