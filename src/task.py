@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
 from src.config.schema.model import ModelConfig
@@ -138,9 +139,9 @@ class MultiLabelTask(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Step the plateau schedule here, before the checkpoint is written, so that a resume does not lose the step."""
-        if self._schedule is not None and self._schedule.monitored:
+        if self._schedule is not None and isinstance(self._schedule.scheduler, ReduceLROnPlateau):
             objective = float(self.trainer.callback_metrics[f"{self.info.monitor_split}/{self.objective}"])
-            self._schedule.scheduler.step(objective)  # type: ignore[arg-type]  # ReduceLROnPlateau takes a metric
+            self._schedule.scheduler.step(objective)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Optimizer over decay and head groups, and its schedule per step."""

@@ -36,12 +36,12 @@ class DilatedDepthwise(nn.Conv2d):
             raise ValueError(f"padding {padding}: expected 0 or the dilation, {dilation}")
         super().__init__(channels, channels, 3, padding=padding, dilation=dilation, groups=channels, bias=bias)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name
+    def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C, H', W']."""
         dilation = self.dilation[0]
-        if (self.training or input.is_cuda) and not _has_a_kernel(input, dilation):
-            return on_subgrids(input, self.weight, self.bias, dilation=dilation, padding=int(self.padding[0]))
-        return super().forward(input)
+        if (self.training or x_BCHW.is_cuda) and not _has_a_kernel(x_BCHW, dilation):
+            return on_subgrids(x_BCHW, self.weight, self.bias, dilation=dilation, padding=int(self.padding[0]))
+        return super().forward(x_BCHW)
 
 
 def _has_a_kernel(x_BCHW: Tensor, dilation: int) -> bool:
