@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from src.config.cli import entry
 from src.config.schema.compare import CompareConfig
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +22,9 @@ Compare finished runs on the same images: mean and sd over seeds, paired differe
 def task(config: "DictConfig") -> None:
     """Compare once."""
     from src.config.check import to_dataclass
-    from src.run.comparison import compare
+
+    with importing():
+        from src.run.comparison import compare
 
     compare(cast("CompareConfig", to_dataclass(config)))
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from src.config.cli import entry
 from src.config.schema.root import DescribeConfig
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,7 +21,9 @@ Describe a data set before training on it.
 def task(config: "DictConfig") -> None:
     """Describe once."""
     from src.config.check import to_dataclass
-    from src.run.description import describe
+
+    with importing():
+        from src.run.description import describe
 
     describe(cast("DescribeConfig", to_dataclass(config)))
 

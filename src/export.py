@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from src.config.cli import entry
 from src.config.schema.engine import ExportConfig
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,7 +26,8 @@ def task(config: "DictConfig") -> None:
     from src.runfolder import find_run  # numpy alone: a wrong path is answered before torch is loaded
 
     find_run(wish.run, output_dir=wish.output_dir)
-    from src.run.exporting import export
+    with importing():
+        from src.run.exporting import export
 
     export(wish)
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from src.config.cli import entry
 from src.config.schema.predict import PredictConfig
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,7 +27,8 @@ def task(config: "DictConfig") -> None:
     from src.run.predict_checks import check_wish  # imports nothing heavy: a wrong path is answered at once
 
     check_wish(wish)
-    from src.run.prediction import predict_files
+    with importing():
+        from src.run.prediction import predict_files
 
     predict_files(wish)
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, cast
 
 from src.config.cli import entry
 from src.config.schema.root import PrepareConfig
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -21,7 +22,9 @@ Check a data set, index its labels and prepare its training images.
 def task(config: "DictConfig") -> None:
     """Prepare once."""
     from src.config.check import to_dataclass
-    from src.run.preparation import prepare
+
+    with importing():
+        from src.run.preparation import prepare
 
     prepare(cast("PrepareConfig", to_dataclass(config)))
 

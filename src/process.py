@@ -1,4 +1,4 @@
-"""What a process has to know of itself: its rank, which cores are free, and how to make malloc keep freed memory."""
+"""What a process has to know of itself: its rank, which cores are free, what to do with memory and garbage."""
 
 import ctypes
 import gc
@@ -6,6 +6,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -14,6 +16,26 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def is_first_process() -> bool:
     """Whether this is the one of several training processes (DDP) that writes; torchrun and Lightning number them."""
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import much at once, without the garbage collector.
+
+    Importing torch and Lightning makes half a million objects that stay; the collector looks through all of them again
+    and again as they come (0.9 of 5.6 s), at every full collection later and at the end. What is there when this block
+    ends is left out of collections from then on. Once torch is there, nothing is done: a second job of a sweep would
+    make the remains of the first one permanent.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def idle_cores(seconds: float = 0.2, stat: Path = Path("/proc/stat")) -> int | None:

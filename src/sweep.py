@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 from src.config.cli import entry
 from src.config.refuse import refuse
 from src.config.schema.sweep import StudyConfig
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,7 +32,8 @@ def task(config: "DictConfig") -> None:
     base, search = study_overrides(list(HydraConfig.get().overrides.task))
     if study.sweep.trials and not study.sweep.parent:
         refuse(space_problems(study.sweep.space, base))
-    from src.run.study import run_study
+    with importing():
+        from src.run.study import run_study
 
     run_study(study, base, compose=trial_config, command=[sys.executable, "-m", "src.sweep", *base, *search])
 

@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from src.config.schema.model import ModelConfig
 from src.config.schema.optim import OptimizerConfig, SchedulerConfig
+from src.engines.parts import in_parts
 from src.metrics.counts import CountMeter
 from src.metrics.functional import score_report
 from src.metrics.loss import MeanLoss
@@ -116,7 +117,8 @@ class MultiLabelTask(pl.LightningModule):
         self._note_skipped("val" if dataloader_idx else self.info.monitor_split, batch)
         store = self.val_scores if dataloader_idx else self.monitor_scores
         if len(batch["image"]):
-            store.update(self(batch["image"]).float().sigmoid(), batch["target"], batch["image_id"])
+            logits_BC = in_parts(self, batch["image"])
+            store.update(logits_BC.float().sigmoid(), batch["target"], batch["image_id"])
 
     def on_validation_epoch_end(self) -> None:
         """Score the epoch: train by counts, the monitored split (and val, where read) by exact scores."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from src.config.cli import entry
 from src.config.resume import continue_command_line
 from src.config.schema.errors import UserError
+from src.process import importing
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,7 +32,8 @@ def task(config: "DictConfig") -> float:
     try:
         with leaving_nothing(RunFolder(job.folder)):
             check_config(job.config)  # imports nothing heavy: a wrong path is answered before torch is loaded
-        from src.run.training import train
+        with importing():
+            from src.run.training import train
 
         return train(job)
     except UserError as error:

@@ -22,7 +22,7 @@ from benchmarks.settings import Settings
 from src.callbacks.checkpoint_io import AtomicCheckpointIO
 from src.callbacks.checkpoints import RunCheckpoint
 from src.callbacks.ema import EMA
-from src.callbacks.memory import TrimBeforeFork
+from src.callbacks.loaders import StartLoaders
 from src.callbacks.numerics import WatchNumerics
 from src.callbacks.records import EpochRecords
 from src.callbacks.signals import StopOnSignal
@@ -126,7 +126,7 @@ def _ours(model: Classifier, batches: Sequence[Batch], steps: int) -> Spent:
         run = RunFolder(Path(folder))
         checkpoint = RunCheckpoint(run, objective="holdout/map", every_steps=0, patience=0)
         records = EpochRecords(run, lambda _: None)
-        watched = [EMA(0.9), TrimBeforeFork(), WatchNumerics(), records, checkpoint, StopOnSignal(checkpoint), timer]
+        watched = [EMA(0.9), StartLoaders(), WatchNumerics(), records, checkpoint, StopOnSignal(checkpoint), timer]
         trainer = pl.Trainer(
             accelerator="cpu", max_epochs=1, callbacks=watched, plugins=[AtomicCheckpointIO()], logger=[],
             num_sanity_val_steps=0, enable_progress_bar=False, enable_model_summary=False,

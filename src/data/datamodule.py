@@ -182,7 +182,7 @@ class MultiLabelDataModule(pl.LightningDataModule):
 
         From the original files, whatever training read: these are the scores that a run reports.
         """
-        return self._eval_loader(split, None, persistent=False)
+        return self._eval_loader(split, None, persistent=True)
 
     def calibration_loader(self, images: int) -> BatchLoader:
         """Batches of up to ``images`` images of train, chosen by the seed, with the evaluation resize."""

@@ -7,6 +7,7 @@ from, in a worker the memory it shares with the training process.
 import atexit
 import math
 import multiprocessing
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
@@ -23,7 +24,7 @@ from src.data.coco.index import CocoIndex
 from src.data.errors import DataError, ImageError
 from src.data.frames import Frames, named
 from src.data.images.box_decoder import Box
-from src.data.order import Key
+from src.data.order import EpochBatchSampler, Key
 
 _T = TypeVar("_T")
 
@@ -181,6 +182,17 @@ class BatchLoader(DataLoader[Any]):
         _kill_workers_at_exit()
         return map(_raise_error, super().__iter__())
 
+    def start(self) -> None:
+        """Fork persistent workers now; they get their first batches when somebody iterates."""
+        order = self.batch_sampler
+        if self.persistent_workers and isinstance(order, EpochBatchSampler):
+            order.skip_batches(len(order))
+            iter(self)
+
+    def stop(self) -> None:
+        """Let go of persistent workers, which end unless somebody iterates; the next iteration forks new ones."""
+        self._iterator = None
+
 
 @cache
 def _kill_workers_at_exit() -> None:
@@ -188,6 +200,7 @@ def _kill_workers_at_exit() -> None:
 
 
 def _kill_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler takes a killed worker for a failure
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

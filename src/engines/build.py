@@ -17,6 +17,7 @@ from src.engines.float32 import exact_float32
 from src.engines.folding import fold_batch_norms
 from src.engines.graph import onnx_model, to_onnx
 from src.engines.parity import Engine
+from src.engines.parts import in_parts
 from src.engines.quantization import quantize
 from src.engines.runtimes import onnxruntime_engine, openvino_engine
 from src.runfolder import replacing
@@ -126,8 +127,7 @@ def torch_engine(network: nn.Module, device: str, *, precision: str) -> Engine:
     def logits(images_BCHW: Tensor) -> Tensor:
         moved_BCHW = images_BCHW.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with exact_float32(), torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            logits_BC: Tensor = network(moved_BCHW)
-        return logits_BC.float()
+            return in_parts(network, moved_BCHW).float()
 
     return logits
 

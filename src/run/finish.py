@@ -104,8 +104,10 @@ def _predict(
 ) -> tuple[dict[str, Predictions], str]:
     model = restore_model(config.model, load_checkpoint(folder.best)["state_dict"], data.num_classes)
     predictions = {}
-    for split in dict.fromkeys((data.monitor_split, "val")):
-        loader = data.eval_loader(split)
+    loaders = {split: data.eval_loader(split) for split in dict.fromkeys((data.monitor_split, "val"))}
+    for loader in loaders.values():
+        loader.start()  # both before this process holds activations again
+    for split, loader in loaders.items():
         found, broken = predict(model, loader, device=hardware.device, class_names=data.class_names)
         predictions[split] = found
         skipped.update((split, row) for row in broken)

@@ -1,6 +1,7 @@
 """Scores of a whole split, in float32, whatever precision the run trained in."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from src.config.schema.errors import UserError
 from src.engines.float32 import exact_float32
+from src.engines.parts import in_parts
 from src.runfolder import Predictions
 
 
@@ -27,8 +29,9 @@ def predict(
         device: where to compute.
         class_names: the model's classes.
     """
+    logits = model
     if isinstance(model, nn.Module):
-        model.eval().to(device)
+        logits = partial(in_parts, model.eval().to(device))
     scores: list[Tensor] = []
     targets: list[Tensor] = []
     image_ids: list[Tensor] = []
@@ -38,7 +41,7 @@ def predict(
         if len(batch["image"]):
             images_BCHW = batch["image"].to(device, non_blocking=True)
             with exact_float32():
-                scores.append(model(images_BCHW).float().sigmoid().cpu())
+                scores.append(logits(images_BCHW).float().sigmoid().cpu())
             targets.append(batch["target"])
             image_ids.append(batch["image_id"])
     if not scores:

@@ -17,7 +17,7 @@ from rich.console import Console
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.callbacks.checkpoints import RunCheckpoint, progress
 from src.callbacks.ema import EMA, decay_per_step
-from src.callbacks.memory import TrimBeforeFork
+from src.callbacks.loaders import StartLoaders
 from src.callbacks.numerics import WatchNumerics
 from src.callbacks.progress import EpochBar, epoch_line
 from src.callbacks.records import EpochRecords
@@ -174,7 +174,7 @@ def _callbacks(
 ) -> list[pl.Callback]:
     """In the order Lightning calls them: average, check, record, show, save, stop."""
     wanted = config.callbacks.progress
-    callbacks: list[pl.Callback] = [TrimBeforeFork(), WatchNumerics(), records]
+    callbacks: list[pl.Callback] = [StartLoaders(), WatchNumerics(), records]
     if wanted == "rich" or (wanted == "auto" and shown.is_terminal):
         callbacks.append(EpochBar(shown))
     if config.callbacks.ema:

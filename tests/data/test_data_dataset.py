@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -194,6 +195,43 @@ def test_loader__persistent_workers_augment_every_epoch_anew(folder):
             assert_same(one, other)
 
 
+def test_loader__started_early_gives_the_batches_of_the_epoch_that_is_set_later(folder):
+    dataset = make_dataset(folder)
+    batches, before = loader(dataset, workers=2), set(multiprocessing.active_children())
+    batches.start()
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    for epoch in (3, 4):
+        batches.batch_sampler.set_epoch(epoch)
+        found = list(batches)
+        assert len(found) == 4
+        for one, other in zip(found, loader(dataset, epoch=epoch), strict=True):
+            assert_same(one, other)
+
+
+def test_loader__nothing_is_read_before_somebody_iterates(folder):
+    batches = loader(make_dataset(folder, rows=range(NUM_IMAGES)), workers=1)
+    batches.start()  # would raise, had it read: image 3 is broken
+    batches.start()
+    with pytest.raises(ImageError):
+        list(batches)
+
+
+def test_loader__stopped_it_has_no_processes_and_can_be_used_again(folder):
+    batches, before = loader(make_dataset(folder), workers=1), set(multiprocessing.active_children())
+    batches.start()
+    assert set(multiprocessing.active_children()) - before
+    batches.stop()
+    assert not set(multiprocessing.active_children()) - before
+    assert len(list(batches)) == 4
+
+
+def test_loader__without_persistent_processes_start_does_nothing(folder):
+    batches, before = loader(make_dataset(folder)), multiprocessing.active_children()
+    batches.start()
+    assert multiprocessing.active_children() == before
+    assert len(list(batches)) == 4
+
+
 def test_loader__global_random_state_is_not_touched(folder):
     dataset = make_dataset(folder)
     batches = loader(dataset, workers=1)
@@ -272,4 +310,4 @@ def test_loader__of_a_process_that_ends_in_the_middle_of_an_epoch_does_not_keep_
         [sys.executable, str(script)],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
-    assert (done.stdout, done.returncode) == ("[0, 1]\n", 0), done.stderr
+    assert (done.stdout, done.stderr, done.returncode) == ("[0, 1]\n", "", 0)

@@ -1,6 +1,7 @@
 """Device and precision as asked for, on machines that we do not have."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from src import process
 from src.config.schema.errors import ConfigError
 from src.run import hardware
 from src.run.hardware import Hardware, choose, cpu_has_bfloat16, peak_memory_mb
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -167,6 +169,32 @@ def test_process__elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(process.sys, "platform", "darwin")
     assert process.keep_freed_memory() is False
     assert process.release_freed_memory() is False
+
+
+IMPORTS = """
+import gc, sys
+from src.process import importing
+with importing():
+    while_importing = gc.isenabled()
+    import torch
+frozen = gc.get_freeze_count()
+with importing():
+    again = gc.isenabled()
+print(while_importing, frozen > 10_000, gc.isenabled(), again, gc.get_freeze_count() == frozen)
+"""
+
+
+def test_importing__collects_nothing_then_and_leaves_out_what_came_once() -> None:
+    """A second block does nothing once torch is there: what a job of a sweep leaves behind must be collected."""
+    found = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.split() == ["False", "True", "True", "True", "True"]
+
+
+def test_importing__collects_again_after_an_import_that_failed() -> None:
+    script = "import gc\nfrom src.process import importing\n"
+    script += "try:\n    with importing(): import no_such_module\nexcept ImportError: print(gc.isenabled())"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert found.stdout.split() == ["True"]
 
 
 def test_peak_memory__is_of_this_process() -> None:

@@ -116,6 +116,7 @@ def to_svg(figure: Figure, *, name: str, description: str, variables: Mapping[st
     with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}), warnings.catch_warnings():
         # The page's font draws the text; matplotlib's own only measures it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        _lay_out(figure)
         figure.savefig(stream, format="svg", transparent=True, dpi=144, metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg ") :]
@@ -126,6 +127,14 @@ def to_svg(figure: Figure, *, name: str, description: str, variables: Mapping[st
     label = description.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     head = f'<svg class="figure" role="img" aria-label="{label}" {view_box.group() if view_box else ""}>'
     return head + text[text.index(">") + 1 :].strip()
+
+
+def _lay_out(figure: Figure) -> None:
+    """Give every axes its room once; saving would draw the whole figure for it, with slower measures of text."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def _themed(style: str, variables: Mapping[str, str]) -> str:
