@@ -6,10 +6,18 @@ from torch import Tensor, nn
 
 from src.config.schema.model import MobileNetV2Config
 from src.engines.build import torch_engine
-from src.engines.parts import PART, in_parts
+from src.engines.parts import IMAGES_PER_THREAD, in_parts
 from src.models.build import build_model
 from src.run.scoring import predict
 from tests.engines.conftest import CLASSES
+
+PART = 3 * IMAGES_PER_THREAD
+
+
+@pytest.fixture(autouse=True)
+def three_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as anybody asks."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
 
 
 class Counting(nn.Module):
