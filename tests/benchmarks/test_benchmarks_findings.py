@@ -3,6 +3,7 @@
 import json
 import statistics
 import sys
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,9 @@ TURNS = Turns(
 )
 
 
-def finding(**changes: object) -> Finding:
-    values = {"row": "r", "what": "w", "peer": "p", **seconds(TURNS, "wall")} | changes
-    return Finding(**values)  # type: ignore[arg-type]
+def finding(**changes: Any) -> Finding:
+    values: dict[str, Any] = {"row": "r", "what": "w", "peer": "p", **seconds(TURNS, "wall")}
+    return Finding(**values | changes)
 
 
 def test_interleave__sides_take_turns_and_warm_up_does_not_count() -> None:
