@@ -56,7 +56,10 @@ def prepare_raw(root: Path, settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> Path:
-    """One thread, and the folder of the images in COCO's layout."""
+    """One thread, malloc as in our loader processes (for the peer too); the folder of the images in COCO's layout."""
+    from src.process import keep_freed_memory
+
+    keep_freed_memory()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     return ensure_layout(settings, train=BATCH * (1 if settings.small else 6), val=16)
