@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from src.analysis.decisions import DecisionCounts, by_threshold, count_decisions, fbeta_macro
+from src.analysis.decisions import DecisionCounts, by_threshold, count_decisions, count_per_class, fbeta_macro
 from src.analysis.threshold_search import Objective, best_global_threshold, best_threshold_per_class
 
 STRENGTHS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, float("inf"))
@@ -42,7 +42,7 @@ def fit(scores_NC: NDArray[np.float32], targets_NC: NDArray[np.bool_], *, object
     """Global and per-class optima of these images."""
     global_ = best_global_threshold(scores_NC, targets_NC, objective, average=average)
     own_C, values_C = best_threshold_per_class(scores_NC, targets_NC, objective)
-    positives_C = np.count_nonzero(targets_NC, axis=0).astype(np.int64)
+    positives_C = count_per_class(targets_NC)
     return Fit(global_.threshold, own_C, positives_C, not np.isnan(global_.value), ~np.isnan(values_C))
 
 

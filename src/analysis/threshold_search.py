@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from src.analysis.decisions import count_per_class
 from src.config.schema.rules import require, require_choice
 
 DEFAULT_THRESHOLD = 0.5
@@ -106,7 +107,7 @@ def best_threshold_per_class(
     scores_NC: NDArray[np.floating], targets_NC: NDArray[Any], objective: Objective
 ) -> tuple[Floats, Floats]:
     """``best_threshold`` of each class: thresholds and values, float64 [C] each."""
-    ranked_CN, counts_C = _ranked_columns(scores_NC, targets_NC), np.count_nonzero(targets_NC, axis=0).tolist()
+    ranked_CN, counts_C = _ranked_columns(scores_NC, targets_NC), count_per_class(np.asarray(targets_NC, bool)).tolist()
     best = [_best_of_ranked(ranked_N, objective, count) for ranked_N, count in zip(ranked_CN, counts_C, strict=True)]
     return np.array([found.threshold for found in best]), np.array([found.value for found in best])
 

@@ -8,7 +8,7 @@ with absent ones at 0, as torchmetrics and scikit-learn count. An image without 
 answered rightly: its sample F1 is 1 (scikit-learn's ``zero_division=1``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ from src.metrics.ranking import average_precisions
 GROUPS = ("head", "mid", "tail")
 Groups: TypeAlias = Tensor | NDArray[np.integer[Any]] | Sequence[int]
 """Frequency group of each class: 0 head, 1 mid, 2 tail."""
+_BYTE = 255
 
 
 class MetricError(ValueError):
@@ -95,16 +96,32 @@ def confusion(predicted_NC: Tensor, targets_NC: Tensor) -> Counts:
         targets_NC: multi-hot.
     """
     truth_NC = targets_NC.bool()
-    tp, num_predicted, num_true = _sums(predicted_NC, truth_NC, dim=0)
+    tp, num_predicted, num_true = _sums(predicted_NC, truth_NC, _per_class)
     return Counts(tp, num_predicted - tp, num_true - tp, len(truth_NC) - num_predicted - num_true + tp)
 
 
-def _sums(predicted_NC: Tensor, truth_NC: Tensor, *, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """True positives, predictions and positives along a dimension, int64; summed as int32, in half of the time."""
-    tp, num_predicted, num_true = (
-        part_NC.sum(dim=dim, dtype=torch.int32).long() for part_NC in (predicted_NC & truth_NC, predicted_NC, truth_NC)
-    )
-    return tp, num_predicted, num_true
+def _sums(predicted_NC: Tensor, truth_NC: Tensor, summed: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """True positives, predictions and positives."""
+    return summed(predicted_NC & truth_NC), summed(predicted_NC), summed(truth_NC)
+
+
+def _per_image(table_NC: Tensor) -> Tensor:
+    """Trues of each row, int64 [N]; summed as int32, in half of the time."""
+    return table_NC.sum(dim=1, dtype=torch.int32).long()
+
+
+def _per_class(table_NC: Tensor) -> Tensor:
+    """Trues of each column, int64 [C].
+
+    Many rows are added as bytes, eight side by side and no more than a byte holds: 0.1 ms for 40,000 x 80, not 1.7.
+    """
+    blocks, num_classes = len(table_NC) // (8 * _BYTE), table_NC.shape[1]
+    whole = blocks * 8 * _BYTE
+    sums_C = table_NC[whole:].sum(dim=0, dtype=torch.int32).long()
+    if blocks:
+        bytes_K = table_NC[:whole].contiguous().view(torch.uint8).view(blocks, _BYTE, 8 * num_classes)
+        sums_C += bytes_K.sum(dim=1, dtype=torch.uint8).view(8 * blocks, num_classes).sum(dim=0, dtype=torch.int64)
+    return sums_C
 
 
 def tally(predicted_NC: Tensor, targets_NC: Tensor) -> Tally:
@@ -115,7 +132,7 @@ def tally(predicted_NC: Tensor, targets_NC: Tensor) -> Tally:
         targets_NC: multi-hot.
     """
     truth_NC = targets_NC.bool()
-    tp_N, num_predicted_N, num_true_N = _sums(predicted_NC, truth_NC, dim=1)
+    tp_N, num_predicted_N, num_true_N = _sums(predicted_NC, truth_NC, _per_image)
     num_exact = ((tp_N == num_predicted_N) & (tp_N == num_true_N)).sum()
     num_images = torch.full_like(num_exact, len(truth_NC))
     f1_N = _f1_of_images(tp_N, num_predicted_N + num_true_N)
@@ -124,7 +141,7 @@ def tally(predicted_NC: Tensor, targets_NC: Tensor) -> Tally:
 
 def f1_samples(predicted_NC: Tensor, targets_NC: Tensor) -> Tensor:
     """F1 of each image over its classes, float64 [N]; 1 where nothing is labelled and nothing predicted."""
-    tp_N, num_predicted_N, num_true_N = _sums(predicted_NC, targets_NC.bool(), dim=1)
+    tp_N, num_predicted_N, num_true_N = _sums(predicted_NC, targets_NC.bool(), _per_image)
     return _f1_of_images(tp_N, num_predicted_N + num_true_N)
 
 

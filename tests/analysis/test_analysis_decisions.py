@@ -8,6 +8,7 @@ from src.analysis.decisions import (
     DecisionError,
     by_threshold,
     count_decisions,
+    count_per_class,
     f1_macro,
     f1_micro,
     fbeta_macro,
@@ -75,3 +76,17 @@ def test_counts__absent_classes_stay_out_of_the_macro_mean() -> None:
     assert f1_micro(counts) == 2 * 1 / (3 + 1)
     nothing = count_decisions(np.zeros((2, 2), dtype=bool), np.zeros((2, 2)))
     assert (f1_micro(nothing), f1_macro(nothing)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("images", [0, 1, 254, 255, 2039, 2040, 2041, 4081, 5000])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_count_per_class__whatever_a_byte_holds(images: int, share: float) -> None:
+    table = np.random.default_rng(0).random((images, 7)) < share
+    for layout in (table, np.asfortranarray(table), np.repeat(table, 2, axis=1)[:, ::2]):
+        counts = count_per_class(layout)
+        assert counts.dtype == np.int64
+        np.testing.assert_array_equal(counts, np.count_nonzero(table, axis=0))
+
+
+def test_count_per_class__of_no_class() -> None:
+    assert count_per_class(np.zeros((3000, 0), bool)).shape == (0,)

@@ -141,6 +141,20 @@ def test_score_report__groups_and_prefix() -> None:
     assert set(report) == {f"val/{key}" for key in [*KEYS, "f1_head", "f1_mid"]}
 
 
+@pytest.mark.parametrize("images", [1, 255, 2039, 2040, 2041, 4081, 5000])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_confusion__whatever_a_byte_holds(images, share):
+    generator = torch.Generator().manual_seed(0)
+    predicted, truth = (torch.rand(images, 7, generator=generator) < share for _ in range(2))
+    for layout in (predicted, predicted.T.contiguous().T):
+        counts = confusion(layout, truth)
+        assert counts.tp.dtype == torch.int64
+        for found, expected in zip(
+            counts, (predicted & truth, predicted & ~truth, ~predicted & truth, ~predicted & ~truth), strict=True
+        ):
+            assert found.tolist() == expected.long().sum(dim=0).tolist()
+
+
 def test_confusion__equals_scikit_learn() -> None:
     scores, targets = draw(7)
     counts = confusion(scores >= 0.5, targets)
