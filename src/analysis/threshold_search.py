@@ -29,9 +29,8 @@ AVERAGES = ("micro", "macro")
 # Macro values are sums of up to N * C rounded differences; smaller gaps than this are taken for a tie.
 _SLACK = 1e-12
 _NUM_PROBES = 64
-_MANY = (
-    200_000  # from here on scores are left out of the sort that lie below these shares of the positives, if it can be
-)
+# From so many on, scores are left out of the sort that lie below these shares of the positives, if it can be.
+_MANY = 200_000
 _PROBED = (0.5, 0.3, 0.2, 0.1, 0.05)
 
 Floats = NDArray[np.float64]
