@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from src.config.cli import entry
+from src.config.cli import entry, require_packages
 from src.config.resume import continue_command_line
 from src.config.schema.errors import UserError
 from src.process import importing
@@ -51,6 +51,7 @@ def sweep_table(folder: str, jobs: list[list[str]]) -> None:
 
 def main() -> None:
     """Entry point of the command line."""
+    require_packages()
     continue_command_line()
     entry(task, config_name="config", usage=USAGE, after_sweep=sweep_table)
 

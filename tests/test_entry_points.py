@@ -30,6 +30,12 @@ def assert_one_error(done: subprocess.CompletedProcess[str], pattern: str) -> No
     assert done.stderr.count("error:") == 1
 
 
+def test_commands__by_a_python_without_the_packages_name_the_one_that_has_them() -> None:
+    words = [sys.executable, "-S", "-m", "src.evaluate", "run=latest"]  # -S: without site-packages
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert_one_error(done, r".*python\S* lacks what this project needs; \S+/\.venv/bin/python has it once  make setup")
+
+
 @pytest.mark.slow
 def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
@@ -39,6 +45,7 @@ def test_train_evaluate_describe__work_hand_in_hand(cache_dir: Path, tmp_path: P
     assert re.search(r"epoch 1/1  loss 0\.\d+  train micro-F1 .* holdout mAP", trained.stdout)
     assert f"written to {config.parent}" in trained.stdout
     assert "choice     map on holdout of train; val is read once, at the end" in trained.stdout
+    assert re.search(r"global threshold 0\.\d+: micro-F1 0\.\d+, .* each class's own: micro-F1", trained.stdout)
     assert trained.stderr == ""
 
     next_command = re.search(r"next:  python -m (.*)", trained.stdout)

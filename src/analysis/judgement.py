@@ -140,6 +140,33 @@ def constant_notes(judged: Judgement) -> list[str]:
     ]
 
 
+def own_threshold_notes(judged: Judgement) -> list[str]:
+    """A line where labels at the classes' own thresholds are worse than an answer that does not look at the image.
+
+    Macro-F1, which those are chosen by, hardly minds a rare class that is named everywhere.
+    """
+    own, pooled = judged.metrics["f1_micro_per_class"], judged.metrics["f1_micro_global"]
+    constant = judged.baselines
+    if not own < constant.best_f1_micro <= pooled:
+        return []
+    return [
+        f"worse than naming the {constant.most_frequent} whatever the image where each class has its own threshold: "
+        f"micro-F1 {own:.3f} against {constant.best_f1_micro:.3f}; {pooled:.3f} at the global one, which "
+        "thresholds=global of src.predict takes"
+    ]
+
+
+def threshold_note(judged: Judgement) -> str:
+    """What all decisions together come to at the global threshold and at the classes' own."""
+    at = {
+        suffix: "micro-F1 {:.3f}, precision {:.3f}, recall {:.3f}".format(
+            *(judged.metrics[name + suffix] for name in ("f1_micro", "op", "or"))
+        )
+        for suffix in ("_global", "_per_class")
+    }
+    return f"global threshold {judged.global_threshold:.3f}: {at['_global']}; each class's own: {at['_per_class']}"
+
+
 def _metrics(
     scores_NC: NDArray[np.floating],
     targets_NC: NDArray[Any],

@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from src.config.quick import quick_problems
 from src.config.refuse import refuse
 
 Task = Callable[[Any], Any]
@@ -31,6 +32,7 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: AfterSweep |
         usage: first lines of ``--help``.
         after_sweep: called with the sweep's folder and the overrides of its jobs when a multirun ends, however it ends.
     """
+    require_packages()
     # argparse takes overrides in one piece only; -m may stand anywhere among them
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word in _MULTIRUN)
     refuse(_given_twice(sys.argv[1:]))
@@ -39,6 +41,18 @@ def entry(task: Task, *, config_name: str, usage: str, after_sweep: AfterSweep |
     from src.config.command import run_command
 
     run_command(task, config_name=config_name, usage=usage, after_sweep=after_sweep, checked=found is not None)
+
+
+def require_packages() -> None:
+    """End with a line where this Python is another than the one that this project was installed for."""
+    if find_spec("hydra") is None:
+        own = Path(__file__).parents[2] / ".venv/bin/python"
+        refuse(
+            [
+                f"{sys.executable} lacks what this project needs; {own} has it once  make setup  has run "
+                "(or first  source .venv/bin/activate)"
+            ]
+        )
 
 
 def _given_twice(arguments: Sequence[str]) -> list[str]:
@@ -60,4 +74,6 @@ def _plain_problems(config_name: str, arguments: Sequence[str]) -> list[str] | N
     overrides = [word for word in words if word not in _MULTIRUN]
     if any(word.startswith("-") for word in overrides):
         return None
+    from src.config.quick import quick_problems
+
     return quick_problems(config_name, overrides, multirun=len(overrides) < len(words))

@@ -5,7 +5,7 @@ from math import isinf
 import pandas as pd
 
 from src.analysis.calibration import brier, classwise_ece, ece
-from src.analysis.judgement import constant_notes
+from src.analysis.judgement import constant_notes, own_threshold_notes
 from src.analysis.labels import label_health
 from src.report.page_input import ReportInput
 from src.report.page_tables import score, with_interval
@@ -43,7 +43,8 @@ def headline(report: ReportInput, per_class: pd.DataFrame) -> list[str]:
 def notes(report: ReportInput) -> list[str]:
     """What a reader must know before trusting the numbers."""
     fitted, images = report.thresholds, len(report.scores)
-    found = [f"{note[0].upper()}{note[1:]}." for note in constant_notes(report.judgement)]
+    judged = report.judgement
+    found = [f"{note[0].upper()}{note[1:]}." for note in (*constant_notes(judged), *own_threshold_notes(judged))]
     if report.fitted_here:
         found.append(
             f"Optimistic: the thresholds were fitted on the {images:,} images that they are scored on here. "

@@ -14,7 +14,7 @@ from rich.markup import escape
 from torch import Tensor
 
 from src.analysis.calibration import Calibration
-from src.analysis.judgement import constant_notes
+from src.analysis.judgement import constant_notes, own_threshold_notes, threshold_note
 from src.analysis.thresholds import MODES, Thresholds
 from src.callbacks.checkpoint_io import load_checkpoint
 from src.config.schema.data import CocoConfig, DataConfig
@@ -243,14 +243,9 @@ def _output(wish: EvaluateConfig, run: RunFolder, chosen: Input) -> Path:
 
 
 def _threshold_notes(given: Verdict) -> list[str]:
-    """What the global threshold does here, and what no threshold could do where they were fitted."""
-    fitted, metrics = given.thresholds, given.metrics
-    notes = [
-        f"global threshold {fitted.global_:.3f}: precision {metrics['op_global']:.3f}, "
-        f"recall {metrics['or_global']:.3f}; "
-        f"per class: precision {metrics['op_per_class']:.3f}, recall {metrics['or_per_class']:.3f}",
-        f"thresholds fitted for {fitted.objective}",
-    ]
+    """What the thresholds do here, and what none could do where they were fitted."""
+    fitted = given.thresholds
+    notes = [threshold_note(given.judgement), f"thresholds fitted for {fitted.objective}"]
     if not fitted.global_reached:
         notes.append(
             f"no global threshold met the target on {fitted.fitted_on}: the one taken has the highest precision"
@@ -281,7 +276,7 @@ def _print(content: Mapping[str, Any], given: Verdict, written: Sequence[Path]) 
     absent, calibration = content["absent_classes"], content["calibration"]
     notes = [f"not in these labels, left out of macro means: {', '.join(absent)}"] if absent else []
     notes += [f"broken images skipped: {content['skipped_images']}"] if content["skipped_images"] else []
-    notes += constant_notes(given.judgement) + _threshold_notes(given)
+    notes += constant_notes(given.judgement) + own_threshold_notes(given.judgement) + _threshold_notes(given)
     notes += _engine_notes(content["engine"])
     if calibration:
         before, after = calibration["before"], calibration["after"]

@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Group
 from rich.markup import escape
 
-from src.analysis.judgement import constant_notes
+from src.analysis.judgement import constant_notes, own_threshold_notes, threshold_note
 from src.callbacks.checkpoint_io import AtomicCheckpointIO, load_checkpoint
 from src.config.schema.root import TrainConfig
 from src.data.datamodule import MultiLabelDataModule
@@ -163,7 +163,9 @@ def _print(folder: RunFolder, data: MultiLabelDataModule, val: Verdict, outcome:
     lines = [
         f"{speed:.0f} training images per second, {outcome.train_seconds:.0f} s of training",
         *([f"broken images skipped: {len(outcome.skipped)}, named in skipped_images.txt"] if outcome.skipped else []),
-        *constant_notes(val.judgement),
+        threshold_note(judged),
+        *constant_notes(judged),
+        *own_threshold_notes(judged),
         f"written to {folder.path}",
         *([f"open   {page}"] if page else []),
         f"next:  {evaluate}",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.analysis.calibration import Calibration, brier, classwise_ece, ece, fit_platt, fit_temperature
 from src.analysis.imbalance import groups
-from src.analysis.judgement import Judgement, constant_notes, judge
+from src.analysis.judgement import Judgement, constant_notes, judge, own_threshold_notes
 from src.analysis.threshold_search import Objective
 from src.analysis.thresholds import Thresholds, fit_thresholds, optimism
 from src.config.schema.thresholds import ThresholdsConfig
@@ -47,6 +47,7 @@ class Verdict:
             "per_class": judged["per_class"],
             "reliability": judged["reliability"],
             "notes": constant_notes(self.judgement),
+            "notes_on_own_thresholds": own_threshold_notes(self.judgement),
         }
 
 

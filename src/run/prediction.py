@@ -230,15 +230,16 @@ def _announce(given: Handover, wish: PredictConfig, engine_line: str, images: in
     screen = console()
     screen.print(f"{images:,} images by {given.file}", markup=False)
     screen.print(f"{engine_line}; thresholds {cut}{most}", markup=False)
-    for note in _notes_of_the_run(given.source):
+    for note in _notes_of_the_run(given.source, wish.thresholds):
         screen.print(f"careful: on val this run was {note}", markup=False)
 
 
-def _notes_of_the_run(source: Source | None) -> list[str]:
+def _notes_of_the_run(source: Source | None, cut: Any) -> list[str]:
     """What was found when it was scored and makes labels worthless; nothing where that was never written."""
     if source is None or not (source.run.path / "evaluation.json").is_file():
         return []
-    return list(source.run.read_json("evaluation.json").get("notes", []))
+    scored = source.run.read_json("evaluation.json")
+    return [*scored.get("notes", []), *(scored.get("notes_on_own_thresholds", []) if cut == "per_class" else [])]
 
 
 def _print(found: Labelled, listing: Listing, output: Path) -> None:

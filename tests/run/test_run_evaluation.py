@@ -95,7 +95,7 @@ def test_evaluate__a_target_out_of_reach_is_said(
     said = capsys.readouterr().out
     assert content["thresholds"]["unreached"]
     assert f"classes in which none did: {content['thresholds']['unreached'][0]}" in said.replace("\n", " ")
-    assert f"global threshold {content['thresholds']['global']:.3f}: precision" in said
+    assert f"global threshold {content['thresholds']['global']:.3f}: micro-F1" in said
     assert str(tmp_path / "thresholds.json") in said
 
 

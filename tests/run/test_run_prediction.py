@@ -137,6 +137,18 @@ def test_predict__what_makes_its_labels_worthless_is_said_again(
     predict_files(wish(finished_copy, photos, tmp_path / "l.jsonl"))
 
 
+@pytest.mark.parametrize("cut", ["per_class", "global"])
+def test_predict__what_is_wrong_with_the_classes_own_thresholds_is_said_where_they_decide(
+    finished_copy: RunFolder, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], cut: str
+) -> None:
+    evaluation = finished_copy.read_json("evaluation.json")
+    notes = {"notes": [], "notes_on_own_thresholds": ["worse than naming the person"]}
+    finished_copy.write_json("evaluation.json", evaluation | notes)
+    predict_files(wish(finished_copy, photos, tmp_path / "l.jsonl", thresholds=cut))
+    said = "careful: on val this run was worse than naming the person" in capsys.readouterr().out.replace("\n", " ")
+    assert said is (cut == "per_class")
+
+
 def test_predict__calibrated_scores_change_no_label(finished_copy: RunFolder, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no calibration\.json; python -m src\.evaluate run=\S+ calibrate=platt"):
         predict_files(wish(finished_copy, photos, tmp_path / "c.jsonl", calibrated=True))
