@@ -30,8 +30,9 @@ def assert_one_error(done: subprocess.CompletedProcess[str], pattern: str) -> No
     assert done.stderr.count("error:") == 1
 
 
-def test_commands__by_a_python_without_the_packages_name_the_one_that_has_them() -> None:
-    words = [sys.executable, "-S", "-m", "src.evaluate", "run=latest"]  # -S: without site-packages
+@pytest.mark.parametrize("words", [("src.evaluate", "run=latest"), ("src.train", "resume=latest")], ids=" ".join)
+def test_commands__by_a_python_without_the_packages_name_the_one_that_has_them(words: tuple[str, ...]) -> None:
+    words = (sys.executable, "-S", "-m", *words)  # -S: without site-packages
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert_one_error(done, r".*python\S* lacks what this project needs; \S+/\.venv/bin/python has it once  make setup")
 

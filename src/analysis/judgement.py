@@ -158,13 +158,12 @@ def own_threshold_notes(judged: Judgement) -> list[str]:
 
 def threshold_note(judged: Judgement) -> str:
     """What all decisions together come to at the global threshold and at the classes' own."""
-    at = {
-        suffix: "micro-F1 {:.3f}, precision {:.3f}, recall {:.3f}".format(
-            *(judged.metrics[name + suffix] for name in ("f1_micro", "op", "or"))
-        )
-        for suffix in ("_global", "_per_class")
-    }
-    return f"global threshold {judged.global_threshold:.3f}: {at['_global']}; each class's own: {at['_per_class']}"
+
+    def at(suffix: str) -> str:
+        f1_micro, op, found = (judged.metrics[name + suffix] for name in ("f1_micro", "op", "or"))
+        return f"micro-F1 {f1_micro:.3f}, precision {op:.3f}, recall {found:.3f}"
+
+    return f"global threshold {judged.global_threshold:.3f}: {at('_global')}; each class's own: {at('_per_class')}"
 
 
 def _metrics(
